@@ -1,0 +1,1 @@
+"""Where to look from, and what to do next."""

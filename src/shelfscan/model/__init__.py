@@ -1,0 +1,1 @@
+"""Plain frozen data: what the stack talks about. No ROS, no files, no clock."""

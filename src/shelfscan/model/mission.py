@@ -1,0 +1,66 @@
+"""Where the robot looks from, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from shelfscan.model.geometry import Pose2D
+
+
+@dataclass(frozen=True, slots=True)
+class Viewpoint:
+    """A pose of the robot's base in ``map`` from which ``bay_ids`` of ``gondola_id`` are looked at."""
+
+    viewpoint_id: str
+    gondola_id: str
+    aisle_id: str
+    pose: Pose2D
+    bay_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MissionPlan:
+    """Viewpoints in driving order. ``unreachable_bins`` cannot be seen in full from any of them."""
+
+    mission_id: str
+    site: str
+    viewpoints: tuple[Viewpoint, ...]
+    unreachable_bins: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> MissionPlan:
+        """Inverse of `to_json`."""
+        return MissionPlan(
+            data["mission_id"],
+            data["site"],
+            tuple(
+                Viewpoint(**{**v, "pose": Pose2D(**v["pose"]), "bay_ids": tuple(v["bay_ids"])}) for v in data["viewpoints"]
+            ),
+            tuple(data["unreachable_bins"]),
+        )
+
+
+class MissionPhase(StrEnum):
+    """States of the mission machine."""
+
+    IDLE = "idle"
+    UNDOCKING = "undocking"
+    DRIVING = "driving"
+    CAPTURING = "capturing"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    DOCKING = "docking"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more will happen without a new command."""
+        return self in (MissionPhase.DONE, MissionPhase.CANCELLED, MissionPhase.FAILED)

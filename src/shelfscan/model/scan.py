@@ -1,0 +1,112 @@
+"""What one capture told: products, tags and which bin fronts were really seen.
+
+These documents are what the ledger keeps, so each converts to and from plain JSON data without loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from shelfscan.model.detections import Candidate
+
+COVERAGE_COLUMNS = 16
+COVERAGE_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One product seen by one head in one capture.
+
+    ``position_map_m`` is the centre of its *front face* as measured; ``size_m`` (width, height) of the box at
+    that depth; ``face_m`` the same point in the face frame of ``gondola_id`` (x right, y into the shelf, z up);
+    ``box_px`` in the upright RGB picture; ``view_angle_rad`` between the ray and the face normal.
+    """
+
+    observation_id: str
+    head: str
+    gondola_id: str
+    box_px: tuple[float, float, float, float]
+    score: float
+    position_map_m: tuple[float, float, float]
+    face_m: tuple[float, float, float]
+    size_m: tuple[float, float]
+    depth_confidence: float
+    view_angle_rad: float
+    candidates: tuple[Candidate, ...] = ()
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TagReading:
+    """A price tag seen by one head; texts are empty when they could not be read for sure."""
+
+    head: str
+    gondola_id: str
+    face_m: tuple[float, float, float]
+    box_px: tuple[float, float, float, float]
+    score: float
+    price_text: str = ""
+    item_text: str = ""
+    ean_text: str = ""
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BinCoverage:
+    """Which cells of a bin's front this capture saw in full, within 35° of the normal and unoccluded.
+
+    ``seen`` has bit ``row * COVERAGE_COLUMNS + column`` set for a seen cell (row 0 at the bottom, column 0 at the
+    left); ``blocked`` likewise for cells hidden by something standing in front of the shelf's front plane;
+    ``depth_m`` is per column the median measured depth behind the front plane (NaN as -1 where not measured).
+    """
+
+    bin_id: str
+    seen: int
+    blocked: int
+    depth_m: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class BayScan:
+    """Everything one capture adds to what is known."""
+
+    mission_id: str
+    viewpoint_id: str
+    capture_id: str
+    stamp_ns: int
+    bay_ids: tuple[str, ...]
+    observations: tuple[Observation, ...]
+    tags: tuple[TagReading, ...]
+    coverage: tuple[BinCoverage, ...]
+    quality: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> BayScan:
+        """Inverse of `to_json`."""
+        return BayScan(
+            mission_id=data["mission_id"],
+            viewpoint_id=data["viewpoint_id"],
+            capture_id=data["capture_id"],
+            stamp_ns=int(data["stamp_ns"]),
+            bay_ids=tuple(data["bay_ids"]),
+            observations=tuple(_observation(o) for o in data["observations"]),
+            tags=tuple(
+                TagReading(**{**t, "face_m": tuple(t["face_m"]), "box_px": tuple(t["box_px"])}) for t in data["tags"]
+            ),
+            coverage=tuple(
+                BinCoverage(c["bin_id"], int(c["seen"]), int(c["blocked"]), tuple(c["depth_m"])) for c in data["coverage"]
+            ),
+            quality=dict(data["quality"]),
+            warnings=tuple(data["warnings"]),
+        )
+
+
+def _observation(o: dict[str, Any]) -> Observation:
+    tuples = {k: tuple(o[k]) for k in ("box_px", "position_map_m", "face_m", "size_m")}
+    return Observation(**{**o, **tuples, "candidates": tuple(Candidate(**c) for c in o["candidates"])})

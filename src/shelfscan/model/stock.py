@@ -1,0 +1,120 @@
+"""The stock map: one belief per bin, each with confidence, interval, age and a picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class BinStatus(StrEnum):
+    """Availability only; the first that applies. Whether something foreign stands there is said apart."""
+
+    UNSEEN = "UNSEEN"
+    OUT_OF_STOCK = "OUT_OF_STOCK"
+    LOW = "LOW"
+    OK = "OK"
+
+
+class UnseenReason(StrEnum):
+    """Why a bin was not seen in full this run."""
+
+    BLOCKED = "blocked"
+    OCCLUDED = "occluded"
+    GLARE = "glare"
+    OUT_OF_VIEW = "out_of_view"
+    SENSOR = "sensor"
+    SKIPPED = "skipped"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a person should know about a bin. ``value`` is the money at stake a day, in the store's currency."""
+
+    finding_id: str
+    bin_id: str
+    type: str
+    cause: str
+    confidence: float
+    value: float = 0.0
+    suggestion: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BinState:
+    """The belief about one bin; the definitions are those of the contract.
+
+    ``units_low..units_high`` is the inclusive 95 % interval; ``position`` the centre of the bin's front in
+    ``map`` (metres) as measured; ``observed_at`` an ISO-8601 UTC time, empty when never seen.
+    """
+
+    bin_id: str
+    sku: str
+    status: BinStatus
+    misplaced: bool
+    facings: int
+    units: float
+    units_low: int
+    units_high: int
+    confidence: float
+    tag_price: str
+    position: tuple[float, float, float]
+    observed_at: str
+    reason: str = ""
+    findings: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedProduct:
+    """One distinct product of the store's front row, fused over all looks: a row of ``observations.csv``.
+
+    ``position_map_m`` is the estimated *centre* of the item.
+    """
+
+    observation_id: str
+    bin_id: str
+    sku: str
+    position_map_m: tuple[float, float, float]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class StockMap:
+    """The store-wide belief at one instant."""
+
+    site: str
+    mission_id: str
+    created_at: str
+    bins: tuple[BinState, ...]
+    products: tuple[PlacedProduct, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    schema: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """``stock_map.json`` of the contract (``products`` go to ``observations.csv`` instead)."""
+        data = asdict(self)
+        del data["products"]
+        for b in data["bins"]:
+            b["status"] = str(b["status"])
+        return data
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> StockMap:
+        """Inverse of `to_json`, without ``products``."""
+        bins = tuple(
+            BinState(
+                **{
+                    **b,
+                    "status": BinStatus(b["status"]),
+                    "position": tuple(b["position"]),
+                    "findings": tuple(b["findings"]),
+                    "evidence": tuple(b["evidence"]),
+                }
+            )
+            for b in data["bins"]
+        )
+        findings = tuple(Finding(**f) for f in data.get("findings", ()))
+        return StockMap(data["site"], data["mission_id"], data["created_at"], bins, (), findings, int(data["schema"]))

@@ -1,0 +1,139 @@
+"""The layout of a store: aisles > gondolas > bays > shelves > bins.
+
+A *gondola* here is one face of shelving with its own face frame (see `shelfscan.model.geometry`):
+``x`` runs to the shopper's right, ``y`` into the shelf, ``z`` up. All lengths in metres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from shelfscan.model.geometry import Array, Pose2D, apply
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """A stretch of one shelf planned for one SKU: ``x_m`` from the bay's left edge, full depth and height."""
+
+    bin_id: str
+    x_m: float
+    width_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One shelf board of a bay: ``z_m`` is its upper surface; ``clear_height_m`` the usable height above it."""
+
+    shelf_id: str
+    z_m: float
+    clear_height_m: float
+    depth_m: float
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bay:
+    """One bay (module): ``x_m`` from the gondola's left end."""
+
+    bay_id: str
+    x_m: float
+    width_m: float
+    shelves: tuple[Shelf, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gondola:
+    """One face of shelving; ``face`` is the face frame's pose in ``map`` (yaw: direction of its x axis)."""
+
+    gondola_id: str
+    face: Pose2D
+    depth_m: float
+    height_m: float
+    bays: tuple[Bay, ...]
+
+    @property
+    def length_m(self) -> float:
+        """Length of the face along its x axis."""
+        return max((b.x_m + b.width_m for b in self.bays), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Aisle:
+    """An aisle and the faces a robot sees from it."""
+
+    aisle_id: str
+    gondolas: tuple[Gondola, ...]
+
+
+@dataclass(frozen=True)
+class BinPlace:
+    """A bin with its place in the store: front rectangle in the face frame, metres.
+
+    The front plane is ``y = 0``; x in ``x0_m..x1_m``, z in ``z0_m..z1_m``.
+    """
+
+    bin_id: str
+    shelf_id: str
+    bay_id: str
+    gondola_id: str
+    aisle_id: str
+    x0_m: float
+    x1_m: float
+    z0_m: float
+    z1_m: float
+    depth_m: float
+    T_map_face: Array
+
+    @property
+    def front_centre_map_m(self) -> tuple[float, float, float]:
+        """Centre of the bin's front in ``map``."""
+        p = apply(self.T_map_face, np.array([(self.x0_m + self.x1_m) / 2, 0.0, (self.z0_m + self.z1_m) / 2]))
+        return (float(p[0]), float(p[1]), float(p[2]))
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store's layout. ``frame`` is always ``map``."""
+
+    site: str
+    aisles: tuple[Aisle, ...]
+    frame: str = "map"
+
+    def gondolas(self) -> Iterator[tuple[Aisle, Gondola]]:
+        """All faces with their aisle, in file order."""
+        for aisle in self.aisles:
+            for gondola in aisle.gondolas:
+                yield aisle, gondola
+
+    @cached_property
+    def places(self) -> dict[str, BinPlace]:
+        """Every bin by id, with its place; in file order."""
+        out: dict[str, BinPlace] = {}
+        for aisle, gondola in self.gondolas():
+            T_map_face = gondola.face.matrix()
+            for bay in gondola.bays:
+                for shelf in bay.shelves:
+                    for b in shelf.bins:
+                        x0 = bay.x_m + b.x_m
+                        out[b.bin_id] = BinPlace(
+                            bin_id=b.bin_id,
+                            shelf_id=shelf.shelf_id,
+                            bay_id=bay.bay_id,
+                            gondola_id=gondola.gondola_id,
+                            aisle_id=aisle.aisle_id,
+                            x0_m=x0,
+                            x1_m=x0 + b.width_m,
+                            z0_m=shelf.z_m,
+                            z1_m=shelf.z_m + shelf.clear_height_m,
+                            depth_m=shelf.depth_m,
+                            T_map_face=T_map_face,
+                        )
+        return out
+
+    def places_of(self, gondola_id: str) -> list[BinPlace]:
+        """The bins of one face, in file order."""
+        return [p for p in self.places.values() if p.gondola_id == gondola_id]

@@ -1,0 +1,1 @@
+"""Many looks, one belief."""
