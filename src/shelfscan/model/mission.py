@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 
 from shelfscan.model.geometry import Pose2D
@@ -46,8 +46,10 @@ class MissionPlan:
         )
 
 
-class MissionPhase(StrEnum):
+class MissionPhase(str, Enum):
     """States of the mission machine."""
+
+    __str__ = str.__str__
 
     IDLE = "idle"
     UNDOCKING = "undocking"

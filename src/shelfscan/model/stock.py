@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 
 
-class BinStatus(StrEnum):
+class BinStatus(str, Enum):
     """Availability only; the first that applies. Whether something foreign stands there is said apart."""
+
+    __str__ = str.__str__
 
     UNSEEN = "UNSEEN"
     OUT_OF_STOCK = "OUT_OF_STOCK"
@@ -16,8 +18,10 @@ class BinStatus(StrEnum):
     OK = "OK"
 
 
-class UnseenReason(StrEnum):
+class UnseenReason(str, Enum):
     """Why a bin was not seen in full this run."""
+
+    __str__ = str.__str__
 
     BLOCKED = "blocked"
     OCCLUDED = "occluded"
