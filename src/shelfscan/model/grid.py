@@ -30,4 +30,4 @@ class OccupancyGrid:
         """Whether the cell at a point is inside the map and free."""
         r, c = self.index_of(x_m, y_m)
         rows, cols = self.cells.shape
-        return 0 <= r < rows and 0 <= c < cols and self.cells[r, c] == 0
+        return 0 <= r < rows and 0 <= c < cols and bool(self.cells[r, c] == 0)

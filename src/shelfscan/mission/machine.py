@@ -1,0 +1,236 @@
+"""The mission as a pure state machine over ledger events.
+
+`project` folds events into `Progress`; `next_step` says what to do. Nothing here drives, waits or asks the time:
+whoever executes appends what happened as events and asks again. So any process may die between any two events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from shelfscan.model.mission import MissionPhase, MissionPlan, Viewpoint
+from shelfscan.ports import Event, StoredEvent
+
+KINDS = (
+    "mission.started",
+    "mission.resumed",
+    "mission.undocked",
+    "mission.paused",
+    "mission.continued",
+    "mission.cancelled",
+    "mission.ended",
+    "viewpoint.reached",
+    "viewpoint.captured",
+    "viewpoint.failed",
+    "bay_scan",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How patient a mission is. Seconds of the executor's clock."""
+
+    max_drives: int = 3
+    max_captures: int = 3
+    max_pending: int = 3
+    scan_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A capture whose BayScan is not in the ledger yet."""
+
+    capture_id: str
+    since_ns: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that matters of a mission's past."""
+
+    plan: MissionPlan
+    undocked: bool = False
+    paused: bool = False
+    cancelled: bool = False
+    ended: MissionPhase | None = None
+    at: str = ""
+    interruptions: int = 0
+    done: frozenset[str] = frozenset()
+    pending: dict[str, Pending] = field(default_factory=dict)
+    drives_failed: dict[str, int] = field(default_factory=dict)
+    captures: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def given_up(self, viewpoint_id: str, rules: Rules) -> bool:
+        """Tried as often as the rules allow, without a scan."""
+        return viewpoint_id not in self.done and (
+            self.drives_failed.get(viewpoint_id, 0) >= rules.max_drives
+            or (self.captures.get(viewpoint_id, 0) >= rules.max_captures and viewpoint_id not in self.pending)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Undock:
+    """Leave the dock."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriveTo:
+    """Drive to a viewpoint; then append `viewpoint.reached` or `viewpoint.failed`."""
+
+    viewpoint: Viewpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The robot stands at the viewpoint: capture; then append `viewpoint.captured` or `viewpoint.failed`."""
+
+    viewpoint: Viewpoint
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForScans:
+    """Nothing to drive to now: scans are being worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Paused by a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Go home and append `mission.ended` with this phase."""
+
+    phase: MissionPhase
+    message: str
+
+
+Step = Undock | DriveTo | Capture | WaitForScans | Hold | Finish
+
+
+def project(events: Iterable[StoredEvent], mission_id: str) -> Progress | None:
+    """Fold a mission's events, in order; None when it never started."""
+    progress: Progress | None = None
+    for stored in events:
+        progress = fold(progress, stored.event, mission_id)
+    return progress
+
+
+def fold(progress: Progress | None, event: Event, mission_id: str) -> Progress | None:
+    """Progress after one more event; events of other missions and kinds change nothing."""
+    p = event.payload
+    if p.get("mission_id") != mission_id or event.kind not in KINDS:
+        return progress
+    if event.kind == "mission.started":
+        return progress or Progress(MissionPlan.from_json(dict(p["plan"])))
+    if progress is None:
+        return None
+    if event.kind == "bay_scan":
+        vid = str(p["viewpoint_id"])
+        return replace(progress, done=progress.done | {vid}, pending=_without(progress.pending, vid))
+    if progress.ended is not None and event.kind != "mission.resumed":
+        return progress
+    return _fold_mission(progress, event) if event.kind.startswith("mission.") else _fold_viewpoint(progress, event)
+
+
+def _fold_mission(progress: Progress, event: Event) -> Progress:
+    match event.kind:
+        case "mission.resumed":
+            # Whoever drove is gone: where the robot stands and what was in flight is no longer known. Tries that an
+            # interruption cut short do not count against a viewpoint.
+            return replace(
+                progress,
+                at="",
+                undocked=True,
+                pending={},
+                captures={},
+                drives_failed={},
+                paused=False,
+                cancelled=False,
+                ended=None,
+                interruptions=progress.interruptions + 1,
+            )
+        case "mission.undocked":
+            return replace(progress, undocked=True)
+        case "mission.paused":
+            return replace(progress, paused=True)
+        case "mission.continued":
+            return replace(progress, paused=False)
+        case "mission.cancelled":
+            return replace(progress, cancelled=True)
+        case _:
+            return replace(progress, ended=MissionPhase(str(event.payload["phase"])))
+
+
+def _fold_viewpoint(progress: Progress, event: Event) -> Progress:
+    p = event.payload
+    vid = str(p["viewpoint_id"])
+    if event.kind == "viewpoint.reached":
+        return replace(progress, at=vid)
+    if event.kind == "viewpoint.captured":
+        captures = {**progress.captures, vid: progress.captures.get(vid, 0) + 1}
+        if vid in progress.done:
+            return replace(progress, captures=captures, at="")
+        pending = {**progress.pending, vid: Pending(str(p["capture_id"]), event.stamp_ns)}
+        return replace(progress, captures=captures, pending=pending, at="")
+    what, reason = str(p["what"]), str(p["reason"])
+    failures = {**progress.failures, vid: (what, reason)}
+    if what == "drive":
+        drives = {**progress.drives_failed, vid: progress.drives_failed.get(vid, 0) + 1}
+        return replace(progress, drives_failed=drives, failures=failures, at="")
+    captures = progress.captures
+    if what == "capture":
+        captures = {**captures, vid: captures.get(vid, 0) + 1}
+    return replace(progress, captures=captures, failures=failures, at="", pending=_without(progress.pending, vid))
+
+
+def _without(pending: dict[str, Pending], viewpoint_id: str) -> dict[str, Pending]:
+    return {k: v for k, v in pending.items() if k != viewpoint_id}
+
+
+def overdue(progress: Progress, now_ns: int, rules: Rules) -> list[str]:
+    """Captured viewpoints whose scan should be there by now; append `viewpoint.failed` (what="scan") for each."""
+    return [v for v, c in progress.pending.items() if now_ns - c.since_ns > rules.scan_timeout_s * 1e9]
+
+
+def next_step(progress: Progress, rules: Rules) -> Step:
+    """What to do now."""
+    if progress.cancelled:
+        return Finish(MissionPhase.CANCELLED, "cancelled by a person")
+    if progress.paused:
+        return Hold()
+    if not progress.undocked:
+        return Undock()
+    by_id = {v.viewpoint_id: v for v in progress.plan.viewpoints}
+    if progress.at in by_id and progress.at not in progress.done:
+        return Capture(by_id[progress.at])
+    todo = [
+        v
+        for v in progress.plan.viewpoints
+        if v.viewpoint_id not in progress.done
+        and v.viewpoint_id not in progress.pending
+        and not progress.given_up(v.viewpoint_id, rules)
+    ]
+    if todo and len(progress.pending) < rules.max_pending:
+        # Places that failed before come after all others: what blocked them may have moved on.
+        return DriveTo(min(todo, key=lambda v: _tries(progress, v.viewpoint_id)))
+    if progress.pending:
+        return WaitForScans()
+    missing = [v.viewpoint_id for v in progress.plan.viewpoints if v.viewpoint_id not in progress.done]
+    if not missing:
+        return Finish(MissionPhase.DONE, "every viewpoint scanned")
+    if not progress.done:
+        return Finish(MissionPhase.FAILED, f"no viewpoint could be scanned; {describe(progress, missing[0])}")
+    return Finish(MissionPhase.DONE, f"{len(missing)} viewpoints not scanned: {', '.join(missing[:8])}")
+
+
+def _tries(progress: Progress, viewpoint_id: str) -> int:
+    return progress.drives_failed.get(viewpoint_id, 0) + progress.captures.get(viewpoint_id, 0)
+
+
+def describe(progress: Progress, viewpoint_id: str) -> str:
+    """Why a viewpoint failed last, for people."""
+    what, reason = progress.failures.get(viewpoint_id, ("", "not tried"))
+    return f"{viewpoint_id}: {what} {reason}".strip()

@@ -1,0 +1,179 @@
+"""Executes a mission through ports: the same code drives the simulator in process and a robot through Nav2."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shelfscan.errors import LedgerError
+from shelfscan.mission import machine
+from shelfscan.mission.machine import Progress, Rules
+from shelfscan.model.mission import MissionPhase, MissionPlan
+from shelfscan.ports import Event, Ledger, Navigator
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureOutcome:
+    """How a capture ended. ``reason`` is one of the contract's unseen reasons plus a text, when not ok."""
+
+    ok: bool
+    capture_id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits in seconds of wall time; a killed server never answers, so nothing waits for ever."""
+
+    drive_s: float = 120.0
+    dock_s: float = 60.0
+    poll_s: float = 0.05
+
+
+Capturer = Callable[[str, str], CaptureOutcome]
+Listener = Callable[[Progress, MissionPhase, str], None]
+
+
+class MissionRunner:
+    """One mission from start (or resume) to its end state.
+
+    ``capture(mission_id, viewpoint_id)`` starts a capture and returns once the pictures are safe with whoever
+    works on them; the BayScan is expected in the ledger. ``clock`` gives nanoseconds (UTC), ``wait`` sleeps.
+    """
+
+    def __init__(
+        self,
+        plan: MissionPlan,
+        ledger: Ledger,
+        navigator: Navigator,
+        capture: Capturer,
+        *,
+        clock: Callable[[], int],
+        wait: Callable[[float], None],
+        rules: Rules | None = None,
+        limits: Limits | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._navigator = navigator
+        self._capture = capture
+        self._clock = clock
+        self._wait = wait
+        self._rules = rules or Rules()
+        self._limits = limits or Limits()
+        self._listener = listener
+        self._seq = 0
+        self._read = 0
+        self._progress: Progress | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def mission_id(self) -> str:
+        """The mission's id."""
+        return self._plan.mission_id
+
+    def pause(self, reason: str = "") -> None:
+        """Stop driving after the running step; safe from any thread."""
+        self._append("mission.paused", reason=reason)
+        self._navigator.stop()
+
+    def resume(self) -> None:
+        """Go on after a pause; safe from any thread."""
+        self._append("mission.continued")
+
+    def cancel(self, reason: str = "") -> None:
+        """End the mission and go home; safe from any thread."""
+        self._append("mission.cancelled", reason=reason)
+        self._navigator.stop()
+
+    def run(self, *, resume: bool = False) -> Progress:
+        """Drive until the mission has an end state, which is in the ledger when this returns.
+
+        With ``resume`` the plan and progress come from the ledger; `LedgerError` when it knows no such mission.
+        """
+        known = machine.project(self._ledger.read(kinds=machine.KINDS), self.mission_id)
+        if resume:
+            if known is None:
+                raise LedgerError(f"the ledger knows no mission {self.mission_id!r} to resume")
+            self._append("mission.resumed")
+        elif known is not None:
+            raise LedgerError(f"mission {self.mission_id!r} is in the ledger already; resume it or take another id")
+        else:
+            self._append("mission.started", plan=self._plan.to_json())
+        while True:
+            progress = self._refresh()
+            for vid in machine.overdue(progress, self._clock(), self._rules):
+                text = f"no scan within {self._rules.scan_timeout_s:.0f} s"
+                self._append("viewpoint.failed", viewpoint_id=vid, what="scan", reason=text)
+                progress = self._refresh()
+            step = machine.next_step(progress, self._rules)
+            if isinstance(step, machine.Finish):
+                return self._finish(progress, step)
+            self._do(progress, step)
+
+    def _do(self, progress: Progress, step: machine.Step) -> None:
+        match step:
+            case machine.Undock():
+                self._tell(progress, MissionPhase.UNDOCKING, "")
+                result = self._navigator.undock(self._limits.dock_s)
+                # A robot that starts away from its dock has nothing to leave: the drive will tell if it is stuck.
+                self._append("mission.undocked", ok=result.ok, message=result.message)
+            case machine.DriveTo(viewpoint):
+                self._tell(progress, MissionPhase.DRIVING, viewpoint.viewpoint_id)
+                result = self._navigator.go_to(viewpoint.pose, self._limits.drive_s)
+                if result.ok:
+                    self._append("viewpoint.reached", viewpoint_id=viewpoint.viewpoint_id)
+                elif not self._interrupted():
+                    text = f"{result.message} (code {result.error_code})"
+                    self._append("viewpoint.failed", viewpoint_id=viewpoint.viewpoint_id, what="drive", reason=text)
+            case machine.Capture(viewpoint):
+                self._tell(progress, MissionPhase.CAPTURING, viewpoint.viewpoint_id)
+                outcome = self._capture(self.mission_id, viewpoint.viewpoint_id)
+                vid = viewpoint.viewpoint_id
+                if outcome.ok:
+                    self._append("viewpoint.captured", viewpoint_id=vid, capture_id=outcome.capture_id)
+                else:
+                    self._append("viewpoint.failed", viewpoint_id=vid, what="capture", reason=outcome.reason)
+            case machine.Hold():
+                self._tell(progress, MissionPhase.PAUSED, "")
+                self._wait(self._limits.poll_s)
+            case _:
+                self._tell(progress, MissionPhase.WAITING, "")
+                self._wait(self._limits.poll_s)
+
+    def _finish(self, progress: Progress, step: machine.Finish) -> Progress:
+        self._tell(progress, MissionPhase.DOCKING, "")
+        docked = self._navigator.dock(self._limits.dock_s)
+        message = step.message if docked.ok else f"{step.message}; not docked: {docked.message}"
+        self._append("mission.ended", phase=str(step.phase), message=message)
+        progress = self._refresh()
+        self._tell(progress, step.phase, message)
+        return progress
+
+    def _interrupted(self) -> bool:
+        progress = self._refresh()
+        return progress.paused or progress.cancelled
+
+    def _refresh(self) -> Progress:
+        for stored in self._ledger.read(after=self._read, kinds=machine.KINDS):
+            self._read = stored.seq
+            self._progress = machine.fold(self._progress, stored.event, self.mission_id)
+        if self._progress is None:
+            raise LedgerError(f"the ledger lost mission {self.mission_id!r}")
+        return self._progress
+
+    def _append(self, kind: str, **payload: Any) -> None:
+        with self._lock:
+            now = self._clock()
+            self._seq += 1
+            body: Mapping[str, Any] = {"mission_id": self.mission_id, **payload}
+            # A mission starts once; everything else happens as often as it happens.
+            key = f"{kind}/{self.mission_id}" + ("" if kind == "mission.started" else f"/{now}-{self._seq}")
+            self._ledger.append([Event(kind, key, now, body)])
+
+    def _tell(self, progress: Progress, phase: MissionPhase, text: str) -> None:
+        if self._listener is not None:
+            self._listener(progress, phase, text)
