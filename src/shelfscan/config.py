@@ -1,0 +1,129 @@
+"""One validated configuration for a run. Files are YAML; every field has a default, so an empty file is a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shelfscan.errors import BadInput
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DetectorConfig(_Section):
+    """Which detector finds products and price tags. ``auto`` takes the fastest backend that is installed."""
+
+    model: str = "detector"
+    backend: Literal["auto", "onnx", "openvino"] = "auto"
+    threads: int = Field(default=2, ge=1, le=256)
+
+
+class EmbedderConfig(_Section):
+    """Which network tells products apart."""
+
+    model: str = "embedder"
+    backend: Literal["auto", "onnx", "openvino"] = "auto"
+    threads: int = Field(default=2, ge=1, le=256)
+
+
+class TagsConfig(_Section):
+    """Whether price tags are read."""
+
+    reader: Literal["rapidocr", "none"] = "rapidocr"
+
+
+class MissionConfig(_Section):
+    """How patient a mission is; seconds of wall time."""
+
+    max_drives: int = Field(default=3, ge=1)
+    max_captures: int = Field(default=3, ge=1)
+    max_pending: int = Field(default=3, ge=1)
+    scan_timeout_s: float = Field(default=60.0, gt=0)
+    drive_timeout_s: float = Field(default=120.0, gt=0)
+    dock_timeout_s: float = Field(default=60.0, gt=0)
+
+
+class SimConfig(_Section):
+    """The simulated robot. ``real_time_factor``: simulated seconds per second of wall time under ROS."""
+
+    seed: int = 0
+    real_time_factor: float = Field(default=4.0, gt=0, le=50)
+
+
+class RosConfig(_Section):
+    """ROS set-up. ``domain_id`` None: a free one is chosen. ``robot``: simulator here, or a real robot's drivers."""
+
+    domain_id: int | None = Field(default=None, ge=0, le=101)
+    robot: Literal["simulator", "real"] = "simulator"
+    record: bool = True
+    ready_timeout_s: float = Field(default=90.0, gt=0)
+
+
+class ApprovalConfig(_Section):
+    """What may post to the WMS without a person. Off unless ``auto_post`` says otherwise."""
+
+    auto_post: bool = False
+    min_confidence: float = Field(default=0.95, ge=0, le=1)
+    max_delta_units: float = Field(default=6, ge=0)
+    max_delta_value: float = Field(default=50, ge=0)
+    max_age_h: float = Field(default=12, gt=0)
+
+
+class WmsConfig(_Section):
+    """Which warehouse system, and under which rules."""
+
+    name: Literal["builtin", "none"] = "builtin"
+    approval: ApprovalConfig = ApprovalConfig()
+
+
+class Config(_Section):
+    """Everything a run can be told."""
+
+    detector: DetectorConfig = DetectorConfig()
+    embedder: EmbedderConfig = EmbedderConfig()
+    tags: TagsConfig = TagsConfig()
+    mission: MissionConfig = MissionConfig()
+    sim: SimConfig = SimConfig()
+    ros: RosConfig = RosConfig()
+    wms: WmsConfig = WmsConfig()
+
+    def to_yaml(self) -> str:
+        """The complete configuration as YAML text (what a run folder keeps)."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a YAML configuration; ``overrides`` are dotted names (``mission.max_drives``) with values.
+
+    Raises `BadInput` naming the file and every wrong field.
+    """
+    data: Any = {}
+    if path is not None:
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise BadInput(f"{path}: no such configuration file") from None
+        except (OSError, UnicodeDecodeError) as e:
+            raise BadInput(f"{path}: cannot be read: {e}") from e
+        except yaml.YAMLError as e:
+            raise BadInput(f"{path}: not YAML: {' '.join(str(e).split())}") from e
+        if not isinstance(data, dict):
+            raise BadInput(f"{path}: expected sections such as 'detector:', found {type(data).__name__}")
+    for dotted, value in (overrides or {}).items():
+        *sections, name = dotted.split(".")
+        target = data
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[name] = value
+    try:
+        return Config.model_validate(data)
+    except ValidationError as e:
+        where = str(path) if path is not None else "options"
+        raise BadInput(
+            [f"{where}: {'.'.join(str(x) for x in err['loc'])}: {err['msg']} (found {err['input']!r})" for err in e.errors()]
+        ) from e

@@ -1,0 +1,111 @@
+"""Facings in a plain photograph: boxes with names, grouped into shelf rows and runs of one SKU.
+
+A photograph has no depth and no pose, so a row is what hangs together from neighbour to neighbour: that follows
+slanted shelves of an oblique photograph, which a global threshold on height does not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from shelfscan.model.detections import Candidate, Detections
+
+#: Two boxes stand on one shelf when they overlap in height by this share of the lower one ...
+ROW_OVERLAP = 0.5
+#: ... and the gap between them is below this many widths of the narrower one.
+ROW_GAP_WIDTHS = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFacing:
+    """One product in a photograph. ``sku`` is empty when it is none of the gallery's; ``row`` 0 is the top shelf."""
+
+    box_px: tuple[float, float, float, float]
+    score: float
+    candidates: tuple[Candidate, ...]
+    sku: str
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class FacingRun:
+    """Neighbouring facings of one SKU on one row."""
+
+    sku: str
+    row: int
+    facings: int
+    box_px: tuple[float, float, float, float]
+
+
+def rows_of(boxes_px: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Row index of each box (N, 4), 0 the top one; (N,)."""
+    n = len(boxes_px)
+    if n == 0:
+        return np.zeros(0, np.int64)
+    x0, y0, x1, y1 = boxes_px.astype(np.float64).T
+    height, width = y1 - y0, x1 - x0
+    overlap = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0)
+    beside = overlap >= ROW_OVERLAP * np.maximum(np.minimum(height[:, None], height), 1e-6)
+    gap = np.maximum(x0[:, None], x0) - np.minimum(x1[:, None], x1)
+    near = gap <= ROW_GAP_WIDTHS * np.minimum(width[:, None], width)
+    linked = beside & near
+    count, label = connected_components(coo_matrix(linked), directed=False)
+    # Segments of one shelf that a gap split are joined where their bottoms continue each other.
+    order = np.argsort([float(np.mean(y1[label == k])) for k in range(count)])
+    bottoms = np.array([float(np.mean(y1[label == k])) for k in order])
+    tall = float(np.median(height))
+    row_of_segment = np.zeros(count, np.int64)
+    row = 0
+    for i in range(1, count):
+        a, b = order[i - 1], order[i]
+        disjoint = x1[label == a].max() < x0[label == b].min() or x1[label == b].max() < x0[label == a].min()
+        if not (disjoint and bottoms[i] - bottoms[i - 1] < 0.35 * tall):
+            row += 1
+        row_of_segment[b] = row
+    return np.asarray(row_of_segment[label], dtype=np.int64)
+
+
+def audit_photo(
+    products: Detections, candidates: Sequence[Sequence[Candidate]], unknown_below: float
+) -> tuple[list[PhotoFacing], list[FacingRun]]:
+    """Name and order the products of a photograph.
+
+    ``candidates``: best first, one sequence a box. A best score below ``unknown_below`` leaves the name empty.
+    """
+    rows = rows_of(products.boxes_px)
+    facings: list[PhotoFacing] = []
+    for row in range(int(rows.max(initial=-1)) + 1):
+        inside = np.flatnonzero(rows == row)
+        ordered = inside[np.argsort(products.boxes_px[inside, 0])]
+        for column, i in enumerate(ordered):
+            named = tuple(candidates[i])
+            sku = named[0].sku if named and named[0].score >= unknown_below else ""
+            x0, y0, x1, y1 = (float(v) for v in products.boxes_px[i])
+            facings.append(PhotoFacing((x0, y0, x1, y1), float(products.scores[i]), named, sku, row, column))
+    return facings, _runs(facings)
+
+
+def _runs(facings: Sequence[PhotoFacing]) -> list[FacingRun]:
+    runs: list[FacingRun] = []
+    for f in facings:
+        last = runs[-1] if runs else None
+        if last is not None and last.sku == f.sku and last.row == f.row:
+            a, b = last.box_px, f.box_px
+            box = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+            runs[-1] = FacingRun(f.sku, f.row, last.facings + 1, box)
+        else:
+            runs.append(FacingRun(f.sku, f.row, 1, f.box_px))
+    return runs
+
+
+def facings_per_sku(facings: Sequence[PhotoFacing]) -> dict[str, int]:
+    """Facings by SKU, most first; the empty name counts what is none of the gallery's."""
+    return dict(Counter(f.sku for f in facings).most_common())
