@@ -1,0 +1,151 @@
+"""The one place that turns a validated configuration into objects. Nothing is built at import."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shelfscan.config import ApprovalConfig, Config
+from shelfscan.errors import MissingModel
+from shelfscan.mission.machine import Rules
+from shelfscan.mission.runner import Limits
+from shelfscan.model.bundle import Bundle
+from shelfscan.model.imaging import Rgb
+from shelfscan.ports import Detector, Embedder, Ledger, TagReader
+
+if TYPE_CHECKING:
+    from shelfscan.perception.recognise import Recogniser
+    from shelfscan.pipeline import ScanPipeline
+    from shelfscan.sim.faults import Faults
+    from shelfscan.sim.simulator import Simulator
+    from shelfscan.stock.project import StockProjector
+    from shelfscan.wms.port import WmsClient
+    from shelfscan.wms.rules import ApprovalPolicy
+
+
+def _backend(wanted: str) -> str:
+    """``auto`` is OpenVINO where it is installed (faster on CPUs), ONNX Runtime elsewhere."""
+    if wanted != "auto":
+        return wanted
+    return "openvino" if importlib.util.find_spec("openvino") else "onnx"
+
+
+def make_detector(config: Config) -> Detector:
+    """The shelf detector. Raises `MissingModel` naming what is absent."""
+    from shelfscan.adapters.models import model_path
+
+    path, backend = model_path(config.detector.model), _backend(config.detector.backend)
+    try:
+        if backend == "openvino":
+            from shelfscan.adapters.detect_openvino import OpenVinoDetector
+
+            return OpenVinoDetector(path, threads=config.detector.threads)
+        from shelfscan.adapters.detect_onnx import OnnxDetector
+
+        return OnnxDetector(path, threads=config.detector.threads)
+    except ImportError as e:
+        raise MissingModel(f"detector backend {backend!r} is not installed: {e}") from e
+
+
+def make_embedder(config: Config) -> Embedder:
+    """The product embedder. Raises `MissingModel` naming what is absent."""
+    from shelfscan.adapters.models import model_path
+
+    path, backend = model_path(config.embedder.model), _backend(config.embedder.backend)
+    try:
+        if backend == "openvino":
+            from shelfscan.adapters.embed_openvino import OpenVinoEmbedder
+
+            return OpenVinoEmbedder(path, threads=config.embedder.threads)
+        from shelfscan.adapters.embed_onnx import OnnxEmbedder
+
+        return OnnxEmbedder(path, threads=config.embedder.threads)
+    except ImportError as e:
+        raise MissingModel(f"embedder backend {backend!r} is not installed: {e}") from e
+
+
+def make_tag_reader(config: Config) -> TagReader | None:
+    """The price-tag reader, or None when it is switched off or not installed."""
+    if config.tags.reader == "none" or importlib.util.find_spec("rapidocr") is None:
+        return None
+    from shelfscan.adapters.tags_rapidocr import RapidOcrTagReader
+
+    return RapidOcrTagReader()
+
+
+def make_recogniser(embedder: Embedder, references: Mapping[str, Sequence[Rgb]]) -> Recogniser:
+    """A recogniser that knows the given reference pictures."""
+    from shelfscan.perception.recognise import Gallery, Recogniser
+
+    return Recogniser(embedder, Gallery.build(embedder, references))
+
+
+def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:
+    """The bundle's gallery as pictures."""
+    from shelfscan.adapters.pictures import read_picture
+
+    return {sku: [read_picture(p) for p in paths] for sku, paths in bundle.gallery.items()}
+
+
+def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
+    """The processing of one capture, for this store."""
+    from shelfscan.pipeline import ScanPipeline
+
+    recogniser = make_recogniser(make_embedder(config), load_references(bundle))
+    return ScanPipeline(
+        bundle.store, bundle.catalogue, bundle.planogram, make_detector(config), recogniser, make_tag_reader(config)
+    )
+
+
+def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:
+    """The stock map's projection, for this store and mission."""
+    from shelfscan.stock.project import StockProjector
+
+    return StockProjector(bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission_id)
+
+
+def open_ledger(run_dir: Path, site: str) -> Ledger:
+    """The run's ledger, made when absent. Raises `LedgerError` when it belongs to another store."""
+    from shelfscan.adapters.ledger_sqlite import SqliteLedger
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return SqliteLedger(run_dir / "ledger.sqlite", site=site)
+
+
+def make_simulator(bundle: Bundle, config: Config, *, start_ns: int, faults: Faults | None = None) -> Simulator:
+    """The simulated robot in this store's true state. Only simulated bundles have one."""
+    from shelfscan.errors import BadInput
+    from shelfscan.sim.scene import Scene
+    from shelfscan.sim.simulator import Simulator
+
+    path = bundle.root / "truth" / "scene.json"
+    if not path.is_file():
+        raise BadInput(f"{bundle.root}: not a simulated store (no simulator scene); set ros.robot: real in the configuration")
+    return Simulator(Scene.load(path), bundle.robot, bundle.grid, seed=config.sim.seed, faults=faults, start_ns=start_ns)
+
+
+def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
+    """The warehouse system the run syncs with, or None."""
+    if config.wms.name == "none":
+        return None
+    from shelfscan.adapters.wms_builtin import BuiltinWms
+
+    return BuiltinWms.open(run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)
+
+
+def make_policy(config: ApprovalConfig) -> ApprovalPolicy:
+    """Rules for what may post without a person."""
+    from shelfscan.wms.rules import ApprovalPolicy
+
+    return ApprovalPolicy(**config.model_dump())
+
+
+def make_rules(config: Config) -> tuple[Rules, Limits]:
+    """The mission's patience."""
+    m = config.mission
+    return (
+        Rules(m.max_drives, m.max_captures, m.max_pending, m.scan_timeout_s),
+        Limits(drive_s=m.drive_timeout_s, dock_s=m.dock_timeout_s),
+    )

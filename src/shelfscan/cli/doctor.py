@@ -1,0 +1,162 @@
+"""``shelfscan doctor``: is this installation fit?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shelfscan import __version__
+from shelfscan.cli._console import out, print_json
+from shelfscan.errors import ShelfscanError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One fact. ``state``: ok, warn (works, with less), or fail (the main job cannot run)."""
+
+    name: str
+    state: str
+    detail: str
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Say whether this installation can do its job, which backends are in use, and why. Exit 1 when it cannot."""
+    checks = run_checks()
+    failed = [c for c in checks if c.state == "fail"]
+    if as_json:
+        print_json({"ok": not failed, "version": __version__, "checks": [asdict(c) for c in checks]})
+    else:
+        marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
+        for c in checks:
+            out.print(f"{marks[c.state]} {c.name:<18} ", end="")
+            out.print(c.detail, highlight=False, markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def run_checks() -> list[Check]:
+    """All checks, each of which says what it found instead of raising."""
+    tests: list[tuple[str, Callable[[], tuple[str, str]]]] = [
+        ("python", _python),
+        ("machine", _machine),
+        ("disk", _disk),
+        ("shared memory", _shared_memory),
+        ("ros 2", _ros),
+        ("interfaces", _interfaces),
+        ("rendering", _rendering),
+        ("detector", _detector),
+        ("embedder", _embedder),
+        ("tag reader", lambda: _package("rapidocr", "price tags are not read", "pip install 'shelfscan[tags]'")),
+        ("onnxruntime", lambda: _package("onnxruntime", "no ONNX backend", "pip install 'shelfscan[onnx]'")),
+        ("openvino", lambda: _package("openvino", "slower inference on CPUs", "pip install 'shelfscan[openvino]'")),
+        ("tensorrt", _tensorrt),
+    ]
+    checks = []
+    for name, test in tests:
+        try:
+            state, detail = test()
+        except ShelfscanError as e:
+            state, detail = "fail", str(e)
+        except Exception as e:  # noqa: BLE001 - a doctor reports what it finds, whatever a broken library raises
+            state, detail = "fail", f"{type(e).__name__}: {e}"
+        checks.append(Check(name, state, detail))
+    return checks
+
+
+def _python() -> tuple[str, str]:
+    text = f"{platform.python_version()} at {sys.prefix}"
+    return ("ok" if sys.version_info >= (3, 10) else "fail"), text
+
+
+def _machine() -> tuple[str, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    state = "ok" if memory_gib >= 3 else "warn"
+    return state, f"{platform.system()} {platform.machine()}, {cores} cores, {memory_gib:.0f} GiB"
+
+
+def _disk() -> tuple[str, str]:
+    free_gib = shutil.disk_usage(Path.cwd()).free / 2**30
+    return ("ok" if free_gib >= 2 else "warn"), f"{free_gib:.0f} GiB free here; a run of a small store takes about 0.1 GiB"
+
+
+def _shared_memory() -> tuple[str, str]:
+    shm = Path("/dev/shm")
+    if not shm.is_dir():
+        return "warn", "no /dev/shm: camera pictures travel over UDP, slower"
+    free_mib = shutil.disk_usage(shm).free / 2**20
+    state = "ok" if free_mib >= 512 else "warn"
+    return state, f"{free_mib:.0f} MiB free; each ROS process takes 32 MiB"
+
+
+def _ros() -> tuple[str, str]:
+    if importlib.util.find_spec("rclpy") is None:
+        return "warn", "rclpy is not installed: only `run --direct`, `detect` and `audit` work"
+    return "ok", f"rclpy {_version('ros-kilted-rclpy', 'rclpy')}, distribution {os.environ.get('ROS_DISTRO', 'kilted wheels')}"
+
+
+def _interfaces() -> tuple[str, str]:
+    missing = [m for m in ("shelfscan_msgs", "nav2_msgs") if importlib.util.find_spec(m) is None]
+    if missing:
+        return "warn", f"not built: {', '.join(missing)}; run scripts/build_interfaces.sh"
+    return "ok", "shelfscan_msgs, nav2_msgs"
+
+
+def _rendering() -> tuple[str, str]:
+    if importlib.util.find_spec("mujoco") is None:
+        return "warn", "mujoco is not installed: no simulator (pip install 'shelfscan[sim]')"
+    backend = os.environ.get("MUJOCO_GL", "egl")
+    import ctypes.util
+
+    library = {"egl": "EGL", "osmesa": "OSMesa"}.get(backend, "GL")
+    if ctypes.util.find_library(library) is None:
+        return "fail", f"lib{library} is missing for MUJOCO_GL={backend}; apt-get install libegl1 libgl1-mesa-dri libosmesa6"
+    return "ok", f"mujoco {_version('mujoco')} with {backend}"
+
+
+def _detector() -> tuple[str, str]:
+    from shelfscan.bootstrap import make_detector
+    from shelfscan.config import Config
+
+    return "ok", make_detector(Config()).description
+
+
+def _embedder() -> tuple[str, str]:
+    from shelfscan.bootstrap import make_embedder
+    from shelfscan.config import Config
+
+    return "ok", make_embedder(Config()).description
+
+
+def _tensorrt() -> tuple[str, str]:
+    # The driver is asked for first: importing TensorRT without one can end the process.
+    import ctypes.util
+
+    if ctypes.util.find_library("cuda") is None:
+        return "ok", "not used: no NVIDIA driver (libcuda) on this machine; the CPU backends are in use"
+    return "warn", "an NVIDIA driver is here, but this version has no TensorRT backend yet; the CPU backends are in use"
+
+
+def _package(name: str, without: str, remedy: str) -> tuple[str, str]:
+    if importlib.util.find_spec(name) is None:
+        return "warn", f"not installed, so {without} ({remedy})"
+    return "ok", f"{name} {_version(name)}"
+
+
+def _version(*names: str) -> str:
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "of unknown version"

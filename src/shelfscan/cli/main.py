@@ -1,0 +1,71 @@
+"""``shelfscan``: the command line. Exit 0 done, 1 the job failed, 2 bad usage or bad input."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from shelfscan import __version__
+from shelfscan.cli import demo, doctor, photos, results, run, store
+from shelfscan.cli._console import err
+from shelfscan.errors import BadInput, ShelfscanError
+
+app = typer.Typer(
+    name="shelfscan",
+    help="Counts a store's shelves with a robot at night, and says how sure it is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(store.app, name="store")
+app.add_typer(results.review, name="review")
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("replay")(run.replay)
+app.command("score")(results.score)
+app.command("sync")(results.sync)
+app.command("serve")(results.serve)
+app.command("detect")(photos.detect)
+app.command("audit")(photos.audit)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"shelfscan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point; never shows a traceback for what a user did or a sensor failed to do."""
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(2)
+    except BadInput as e:
+        for problem in e.problems:
+            err.print(f"shelfscan: {problem}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except ShelfscanError as e:
+        err.print(f"shelfscan: {e}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        err.print("shelfscan: interrupted")
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()
