@@ -116,14 +116,11 @@ def open_ledger(run_dir: Path, site: str) -> Ledger:
 
 def make_simulator(bundle: Bundle, config: Config, *, start_ns: int, faults: Faults | None = None) -> Simulator:
     """The simulated robot in this store's true state. Only simulated bundles have one."""
-    from shelfscan.errors import BadInput
-    from shelfscan.sim.scene import Scene
+    from shelfscan.sim.scene import scene_of
     from shelfscan.sim.simulator import Simulator
 
-    path = bundle.root / "truth" / "scene.json"
-    if not path.is_file():
-        raise BadInput(f"{bundle.root}: not a simulated store (no simulator scene); set ros.robot: real in the configuration")
-    return Simulator(Scene.load(path), bundle.robot, bundle.grid, seed=config.sim.seed, faults=faults, start_ns=start_ns)
+    scene = scene_of(bundle.root)
+    return Simulator(scene, bundle.robot, bundle.grid, seed=config.sim.seed, faults=faults, start_ns=start_ns)
 
 
 def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shelfscan.errors import BadInput
 from shelfscan.sim.packaging import PackSpec
 
 
@@ -121,3 +122,14 @@ class Scene:
             lights=tuple(SceneLight(**i) for i in d["lights"]),
             sensing=Sensing(**d["sensing"]),
         )
+
+
+def scene_of(bundle_root: Path) -> Scene:
+    """The true state of a simulated store bundle. Raises `BadInput` when the bundle is not a simulated one."""
+    path = bundle_root / "truth" / "scene.json"
+    if not path.is_file():
+        raise BadInput(f"{bundle_root}: not a simulated store (no {path.name}); a real robot needs ros.robot: real")
+    try:
+        return Scene.load(path)
+    except (ValueError, KeyError, TypeError) as e:
+        raise BadInput(f"{path}: not a scene this version can read: {e}") from e
