@@ -1,0 +1,122 @@
+"""The same mission and processing as under ROS, in one process: for many seeds, ablations and machines without ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shelfscan.bootstrap import make_pipeline, make_projector, make_rules, make_simulator, open_ledger
+from shelfscan.cli.finish import RunOutcome, finish_run
+from shelfscan.config import Config
+from shelfscan.errors import SensorError
+from shelfscan.mission.machine import KINDS, Progress, project
+from shelfscan.mission.plan import plan_mission
+from shelfscan.mission.runner import CaptureOutcome, MissionRunner
+from shelfscan.model.bundle import Bundle
+from shelfscan.model.mission import MissionPhase
+from shelfscan.ports import Event
+from shelfscan.runfolder import write_evidence
+
+Report = Callable[[str, float], None]
+
+
+def run_direct(
+    bundle: Bundle,
+    config: Config,
+    run_dir: Path,
+    *,
+    mission_id: str,
+    faults_file: Path | None = None,
+    resume: bool = False,
+    report: Report = lambda what, done: None,
+) -> RunOutcome:
+    """Run one mission against the simulator as fast as it computes; returns once the run folder is complete."""
+    from shelfscan.sim.faults import Faults
+    from shelfscan.sim.simulator import SimFrameSource, SimNavigator
+
+    started = time.monotonic()
+    faults = Faults.load(faults_file) if faults_file is not None else None
+    report("loading models and gallery", 0.0)
+    pipeline = make_pipeline(bundle, config)
+    projector = make_projector(bundle, mission_id)
+    report("starting the simulator", 0.0)
+    start_ns = time.time_ns()
+    simulator = make_simulator(bundle, config, start_ns=start_ns, faults=faults)
+    source = SimFrameSource(simulator)
+    ledger = open_ledger(run_dir, bundle.store.site)
+    timings: dict[str, list[float]] = {"capture_s": [], "process_s": []}
+    try:
+        if resume:
+            for stored in ledger.read(kinds=("bay_scan",)):
+                projector.add_event(stored.event)
+        plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id=mission_id)
+
+        def capture(mission: str, viewpoint_id: str) -> CaptureOutcome:
+            t0 = time.monotonic()
+            try:
+                frames = source.capture(mission, viewpoint_id)
+            except SensorError as e:
+                return CaptureOutcome(False, reason=f"sensor: {e}")
+            t1 = time.monotonic()
+            result = pipeline.process(frames)
+            timings["capture_s"].append(t1 - t0)
+            timings["process_s"].append(time.monotonic() - t1)
+            write_evidence(run_dir, result.evidence)
+            event = Event(
+                "bay_scan",
+                f"bay_scan/{mission}/{frames.capture_id}",
+                frames.stamp_ns,
+                result.scan.to_json(),
+            )
+            ledger.append([event])
+            projector.add_event(event)
+            return CaptureOutcome(True, frames.capture_id)
+
+        def tell(progress: Progress, phase: MissionPhase, text: str) -> None:
+            total = max(1, len(progress.plan.viewpoints))
+            report(f"{phase} {text}".strip(), len(progress.done) / total)
+
+        rules, limits = make_rules(config)
+        # Nothing is in flight in one process: a scan is in the ledger before its capture returns.
+        runner = MissionRunner(
+            plan,
+            ledger,
+            SimNavigator(simulator),
+            capture,
+            clock=lambda: simulator.now_ns,
+            wait=lambda seconds: simulator.step(seconds),
+            rules=replace(rules, max_pending=1),
+            limits=limits,
+            listener=tell,
+        )
+        runner.run(resume=resume)
+        progress = project(ledger.read(kinds=KINDS), mission_id)
+        report("writing the run folder", 1.0)
+        return finish_run(
+            bundle,
+            config,
+            run_dir,
+            ledger,
+            projector,
+            progress=progress,
+            now_ns=simulator.now_ns,
+            seconds=time.monotonic() - started,
+            mode="direct",
+            timings=summarise(timings),
+        )
+    finally:
+        ledger.close()
+        simulator.close()
+
+
+def summarise(timings: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians and sums of stage times, seconds."""
+    out: dict[str, Any] = {}
+    for name, values in timings.items():
+        if values:
+            ordered = sorted(values)
+            out[name] = {"median": round(ordered[len(ordered) // 2], 4), "sum": round(sum(values), 3), "n": len(values)}
+    return out

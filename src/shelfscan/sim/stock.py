@@ -1,0 +1,185 @@
+"""The true state of the shelves: what stands where tonight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from shelfscan.model.planogram import PlanogramLine
+from shelfscan.model.store import BinPlace, Store
+from shelfscan.sim.merchandise import DEPTH_GAP_M, FRONT_M, GAP_M
+from shelfscan.sim.packaging import PackSpec
+from shelfscan.sim.scene import SceneItem, Sensing
+
+
+@dataclass(frozen=True)
+class Messiness:
+    """Every knob of disorder, as shares of bins, columns, items or tags. Level 0 is all off."""
+
+    pushed_back_columns: float = 0.0
+    turned_items: float = 0.0
+    missing_tags: float = 0.0
+    wrong_prices: float = 0.0
+    faced_up_bins: float = 0.15
+    sensing: Sensing = field(default_factory=Sensing)
+
+
+MESSINESS = {
+    0: Messiness(),
+    1: Messiness(
+        0.08, 0.05, 0.03, 0.03, 0.15, Sensing(0.03, math.radians(1), 5.0, 0.3, 1.005, 1.0, 4.0, 1.0, 0.1)
+    ),
+    2: Messiness(
+        0.16, 0.10, 0.06, 0.06, 0.30, Sensing(0.06, math.radians(2), 5.0, 0.6, 1.01, 1.5, 6.0, 2.0, 0.2)
+    ),
+}
+#: Shares of bins at every level.
+OUT_OF_STOCK, LOW, FOREIGN = 0.06, 0.08, 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class BinTruth:
+    """The contract's true numbers of one bin."""
+
+    bin_id: str
+    sku: str
+    status: str
+    misplaced: bool
+    facings: int
+    units: int
+    effects: tuple[str, ...] = ()
+
+
+class _Column:
+    """One column of a bin: stacks of units from front (0) to back."""
+
+    def __init__(self, deep: int, high: int, units: int, faced_up: bool) -> None:
+        full, rest = divmod(units, high)
+        stacks = [high] * full + ([rest] if rest else [])
+        stacks = stacks[:deep]
+        # Shoppers take from the front: what is left stands at the back, the broken stack foremost.
+        empty = deep - len(stacks)
+        self.stacks = stacks[::-1] + [0] * empty if faced_up else [0] * empty + stacks[::-1]
+
+
+def stock_store(
+    store: Store, plan: Mapping[str, PlanogramLine], packs: Mapping[str, PackSpec], messy: Messiness, seed: int
+) -> tuple[list[SceneItem], list[BinTruth]]:
+    """Put items on the shelves. Each bin draws from a stream of its own, so bins don't depend on one another."""
+    items: list[SceneItem] = []
+    truths: list[BinTruth] = []
+    skus = sorted(packs)
+    for n, place in enumerate(store.places.values()):
+        rng = np.random.default_rng([seed, 44, n])
+        found, truth = _stock_bin(place, plan[place.bin_id], packs, skus, messy, rng, len(items))
+        items += found
+        truths.append(truth)
+    return items, truths
+
+
+def _units(line: PlanogramLine, rng: np.random.Generator) -> int:
+    draw = rng.random()
+    if draw < OUT_OF_STOCK:
+        return 0
+    if draw < OUT_OF_STOCK + LOW:
+        return int(rng.integers(1, line.low_at_units + 1))
+    least = min(line.low_at_units + 1, line.capacity_units)
+    return int(rng.integers(least, line.capacity_units + 1)) if rng.random() < 0.7 else line.capacity_units
+
+
+def _stock_bin(
+    place: BinPlace,
+    line: PlanogramLine,
+    packs: Mapping[str, PackSpec],
+    skus: list[str],
+    messy: Messiness,
+    rng: np.random.Generator,
+    first_id: int,
+) -> tuple[list[SceneItem], BinTruth]:
+    pack = packs[line.sku]
+    units = _units(line, rng)
+    faced_up = bool(rng.random() < messy.faced_up_bins)
+    per_column = np.full(line.facings_wide, line.facings_deep * line.facings_high)
+    for _ in range(line.capacity_units - units):
+        per_column[int(rng.choice(np.flatnonzero(per_column > 0)))] -= 1
+    columns = [_Column(line.facings_deep, line.facings_high, int(c), faced_up) for c in per_column]
+    foreign = _foreign(place, line, packs, skus, rng) if rng.random() < FOREIGN else None
+    foreign_column = int(rng.integers(line.facings_wide)) if foreign else -1
+    effects: list[str] = ["faced_up"] if faced_up and 0 < units < line.capacity_units else []
+    items: list[SceneItem] = []
+    pitch = pack.width_m + GAP_M
+    step = pack.depth_m + DEPTH_GAP_M
+    facings = counted = 0
+    foreign_front = False
+    for c, column in enumerate(columns):
+        x = place.x0_m + GAP_M / 2 + pack.width_m / 2 + c * pitch
+        push = 0.0
+        if messy.pushed_back_columns and not faced_up and rng.random() < messy.pushed_back_columns:
+            front = next((i for i, s in enumerate(column.stacks) if s), None)
+            if front == 0 and sum(map(bool, column.stacks)) < line.facings_deep:
+                push = float(rng.uniform(0.0, place.depth_m / 2))
+                effects.append("pushed_back")
+        stacks = list(column.stacks)
+        seen_rows: set[int] = set()
+        if c == foreign_column and foreign is not None:
+            # The stray stands where a shopper would put it back: at the front, or on the first free place.
+            at = next((i for i, s in enumerate(stacks) if s), 0)
+            stacks[at] = 0
+            y = place_y(at, step, FRONT_M) + foreign.depth_m / 2
+            items.append(_item(place, foreign, x, min(y, place.depth_m - foreign.depth_m / 2), 0, True, rng, first_id + len(items)))
+            seen_rows.add(0)
+            foreign_front = True
+        for i, stack in enumerate(stacks):
+            y = place_y(i, step, FRONT_M) + pack.depth_m / 2 + (push if i == 0 else 0.0)
+            for row in range(stack):
+                front = row not in seen_rows
+                seen_rows.add(row)
+                facings += front
+                counted += 1
+                items.append(_item(place, pack, x, y, row, front, rng, first_id + len(items), messy.turned_items))
+    status = "OUT_OF_STOCK" if counted == 0 else "LOW" if counted <= line.low_at_units else "OK"
+    return items, BinTruth(place.bin_id, line.sku, status, foreign_front, facings, counted, tuple(sorted(set(effects))))
+
+
+def place_y(index: int, step_m: float, front_m: float) -> float:
+    """Front of the item at a depth index, metres behind the shelf's edge."""
+    return front_m + index * step_m
+
+
+def _item(
+    place: BinPlace,
+    pack: PackSpec,
+    x: float,
+    y: float,
+    row: int,
+    front: bool,
+    rng: np.random.Generator,
+    number: int,
+    turned: float = 0.0,
+) -> SceneItem:
+    """An item in the face frame, with the little disorder of hands, in ``map``."""
+    dx, dy, dyaw = rng.uniform(-0.002, 0.002), rng.uniform(0.0, 0.003), rng.normal(0.0, 0.012)
+    if pack.shape in ("can", "bottle"):
+        dyaw = rng.normal(0.0, 0.15)
+    if turned and rng.random() < turned and abs(pack.width_m - pack.depth_m) < 0.03:
+        dyaw += float(rng.choice([math.pi / 2, math.pi, -math.pi / 2]))
+    p = place.T_map_face @ np.array([x + dx, y + dy, place.z0_m + pack.height_m * (row + 0.5) + 0.0005 * row, 1.0])
+    yaw = math.atan2(place.T_map_face[1, 0], place.T_map_face[0, 0]) + dyaw
+    xyz = (round(float(p[0]), 5), round(float(p[1]), 5), round(float(p[2]), 5))
+    return SceneItem(f"I{number:06d}", pack.sku, *xyz, round(yaw, 5), place.bin_id, front)
+
+
+def _foreign(
+    place: BinPlace, line: PlanogramLine, packs: Mapping[str, PackSpec], skus: list[str], rng: np.random.Generator
+) -> PackSpec | None:
+    """Another product that fits into one column."""
+    own = packs[line.sku]
+    for _ in range(60):
+        other = packs[skus[int(rng.integers(len(skus)))]]
+        fits = other.width_m <= own.width_m + GAP_M / 2 and other.height_m <= place.z1_m - place.z0_m - 0.02
+        if other.sku != own.sku and fits and other.depth_m <= own.depth_m + DEPTH_GAP_M:
+            return other
+    return None
