@@ -336,7 +336,8 @@ def write_map(path: Path, grid: OccupancyGrid) -> None:
         "origin": [*grid.origin_m, 0.0],
         "negate": 0,
         "occupied_thresh": 0.65,
-        "free_thresh": 0.25,
+        # The shade of unknown cells, 205, is an occupancy of 0.1961: with 0.25 they would be read as free.
+        "free_thresh": 0.196,
     }
     path.write_text(yaml.safe_dump(data, sort_keys=False))
 

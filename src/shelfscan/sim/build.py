@@ -39,7 +39,9 @@ def build_store(
     Raises `BadInput` for an unknown size or level, or when ``out`` holds something that is not a store bundle.
     """
     if size not in SIZES or messy not in MESSINESS:
-        raise BadInput(f"size {size!r}, messy {messy!r}: expected {', '.join(SIZES)} and {', '.join(map(str, MESSINESS))}")
+        raise BadInput(
+            f"size {size!r}, messy {messy!r}: expected {', '.join(SIZES)} and {', '.join(map(str, MESSINESS))}"
+        )
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "store.yaml").is_file())):
         raise BadInput(f"{out}: is there already and is not a store bundle; choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +65,7 @@ def _build(root: Path, seed: int, size: str, level: int, report: Report, gallery
     catalogue = catalogue_of(list(by_sku.values()), seed)
     items, truths = stock_store(store, plan, by_sku, messy, seed)
     tags, prices = _tags(store, plan, catalogue, messy, seed)
-    scene = Scene(
-        seed, size, level, by_sku, tuple(items), tuple(tags), layout.boxes, layout.lights, messy.sensing
-    )
+    scene = Scene(seed, size, level, by_sku, tuple(items), tuple(tags), layout.boxes, layout.lights, messy.sensing)
     document = yaml.safe_load(default_robot_file().read_text(encoding="utf-8"))
     document["dock"] = {"x_m": layout.dock.x_m, "y_m": layout.dock.y_m, "yaw_rad": layout.dock.yaw_rad}
     robot = robot_model(document, "robot.yaml")
@@ -104,7 +104,18 @@ def _tags(
         item = f"Art. {int(product.sku.split('-')[1]):06d}"
         xyz = tuple(round(float(v), 5) for v in p[:3])
         tags.append(
-            SceneTag(place.bin_id, product.sku, *xyz, yaw, width, HEIGHT_M, text, f"{product.brand} {product.name}", item, product.gtin)
+            SceneTag(
+                place.bin_id,
+                product.sku,
+                *xyz,
+                yaw,
+                width,
+                HEIGHT_M,
+                text,
+                f"{product.brand} {product.name}",
+                item,
+                product.gtin,
+            )
         )
     return tags, printed
 
@@ -146,6 +157,7 @@ def _write_truth(
             findings.append((t.bin_id, t.status.lower(), "shelf", value))
         if t.misplaced:
             findings.append((t.bin_id, "misplaced", "shelf", value))
+        findings += [(t.bin_id, e, "shelf", "0.00") for e in t.effects if e in ("turned", "pushed_back")]
         if not price:
             findings.append((t.bin_id, "missing_tag", "shelf", "0.00"))
         elif float(price.replace(",", ".")) != catalogue[t.sku].price:
@@ -158,5 +170,3 @@ def _write_truth(
         [(i.item_id, i.sku, i.x_m, i.y_m, i.z_m, i.yaw_rad, i.bin_id, int(i.facing)) for i in scene.items],
     )
     write_csv(folder / "findings.csv", ("bin_id", "type", "cause", "value"), findings)
-
-

@@ -73,7 +73,9 @@ def catalogue_of(packs: Sequence[PackSpec], seed: int) -> dict[str, Product]:
     for pack in packs:
         number = int(pack.sku.split("-")[1])
         cents = (0.0, 0.09, 0.29, 0.49, 0.79, 0.99)[int(rng.integers(6))]
-        price = round(float(int(rng.gamma(2.0, 1.5)) + cents) or 0.99, 2)
+        price = round(int(rng.gamma(2.0, 1.5)) + cents, 2)
+        # Nothing costs less than the least that a tag shows.
+        price = price if price >= 0.29 else 0.99
         name = f"{pack.product} {pack.flavour} {pack.size_text}"
         dims = (pack.width_m, pack.depth_m, pack.height_m)
         out[pack.sku] = Product(pack.sku, gtin13(number), name, pack.brand, pack.category, *dims, price)

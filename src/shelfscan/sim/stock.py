@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,13 +29,11 @@ class Messiness:
 
 MESSINESS = {
     0: Messiness(),
-    1: Messiness(
-        0.08, 0.05, 0.03, 0.03, 0.15, Sensing(0.03, math.radians(1), 5.0, 0.3, 1.005, 1.0, 4.0, 1.0, 0.1)
-    ),
-    2: Messiness(
-        0.16, 0.10, 0.06, 0.06, 0.30, Sensing(0.06, math.radians(2), 5.0, 0.6, 1.01, 1.5, 6.0, 2.0, 0.2)
-    ),
+    1: Messiness(0.08, 0.05, 0.03, 0.03, 0.15, Sensing(0.03, math.radians(1), 5.0, 0.3, 1.005, 1.0, 4.0, 1.0, 0.1)),
+    2: Messiness(0.16, 0.10, 0.06, 0.06, 0.30, Sensing(0.06, math.radians(2), 5.0, 0.6, 1.01, 1.5, 6.0, 2.0, 0.2)),
 }
+#: Kept free behind a column that was shoved back.
+SHOVE_MARGIN_M = 0.006
 #: Shares of bins at every level.
 OUT_OF_STOCK, LOW, FOREIGN = 0.06, 0.08, 0.03
 
@@ -101,7 +99,11 @@ def _stock_bin(
 ) -> tuple[list[SceneItem], BinTruth]:
     pack = packs[line.sku]
     units = _units(line, rng)
-    faced_up = bool(rng.random() < messy.faced_up_bins)
+    # A share of all bins; a bin with nothing in it can't be faced up, and a full one has no emptiness behind.
+    faced_up = bool(rng.random() < messy.faced_up_bins / (1 - OUT_OF_STOCK)) and units > 0
+    if faced_up and units == line.capacity_units:
+        least = min(line.low_at_units + 1, line.capacity_units - 1)
+        units = int(rng.integers(least, line.capacity_units)) if least > line.low_at_units else units
     per_column = np.full(line.facings_wide, line.facings_deep * line.facings_high)
     for _ in range(line.capacity_units - units):
         per_column[int(rng.choice(np.flatnonzero(per_column > 0)))] -= 1
@@ -117,10 +119,16 @@ def _stock_bin(
     for c, column in enumerate(columns):
         x = place.x0_m + GAP_M / 2 + pack.width_m / 2 + c * pitch
         push = 0.0
-        if messy.pushed_back_columns and not faced_up and rng.random() < messy.pushed_back_columns:
-            front = next((i for i, s in enumerate(column.stacks) if s), None)
-            if front == 0 and sum(map(bool, column.stacks)) < line.facings_deep:
-                push = float(rng.uniform(0.0, place.depth_m / 2))
+        if (
+            messy.pushed_back_columns
+            and not faced_up
+            and c != foreign_column
+            and rng.random() < messy.pushed_back_columns
+        ):
+            # The whole column is shoved, at most against the back of the shelf.
+            room = place.depth_m - (FRONT_M + line.facings_deep * step) - SHOVE_MARGIN_M
+            push = max(0.0, min(room, float(rng.uniform(0.1, 0.5)) * place.depth_m)) if any(column.stacks) else 0.0
+            if push > 0.005:
                 effects.append("pushed_back")
         stacks = list(column.stacks)
         seen_rows: set[int] = set()
@@ -129,17 +137,26 @@ def _stock_bin(
             at = next((i for i, s in enumerate(stacks) if s), 0)
             stacks[at] = 0
             y = place_y(at, step, FRONT_M) + foreign.depth_m / 2
-            items.append(_item(place, foreign, x, min(y, place.depth_m - foreign.depth_m / 2), 0, True, rng, first_id + len(items)))
+            items.append(
+                _item(
+                    place, foreign, x, min(y, place.depth_m - foreign.depth_m / 2), 0, True, rng, first_id + len(items)
+                )
+            )
             seen_rows.add(0)
             foreign_front = True
         for i, stack in enumerate(stacks):
-            y = place_y(i, step, FRONT_M) + pack.depth_m / 2 + (push if i == 0 else 0.0)
+            y = place_y(i, step, FRONT_M) + pack.depth_m / 2 + push
             for row in range(stack):
                 front = row not in seen_rows
                 seen_rows.add(row)
                 facings += front
                 counted += 1
-                items.append(_item(place, pack, x, y, row, front, rng, first_id + len(items), messy.turned_items))
+                item, turned = _turned(
+                    _item(place, pack, x, y, row, front, rng, first_id + len(items)), pack, messy, rng
+                )
+                items.append(item)
+                if turned and front:
+                    effects.append("turned")
     status = "OUT_OF_STOCK" if counted == 0 else "LOW" if counted <= line.low_at_units else "OK"
     return items, BinTruth(place.bin_id, line.sku, status, foreign_front, facings, counted, tuple(sorted(set(effects))))
 
@@ -150,26 +167,29 @@ def place_y(index: int, step_m: float, front_m: float) -> float:
 
 
 def _item(
-    place: BinPlace,
-    pack: PackSpec,
-    x: float,
-    y: float,
-    row: int,
-    front: bool,
-    rng: np.random.Generator,
-    number: int,
-    turned: float = 0.0,
+    place: BinPlace, pack: PackSpec, x: float, y: float, row: int, front: bool, rng: np.random.Generator, number: int
 ) -> SceneItem:
     """An item in the face frame, with the little disorder of hands, in ``map``."""
-    dx, dy, dyaw = rng.uniform(-0.002, 0.002), rng.uniform(0.0, 0.003), rng.normal(0.0, 0.012)
+    dx, dy = rng.uniform(-0.002, 0.002), rng.uniform(0.0, 0.001)
     if pack.shape in ("can", "bottle"):
         dyaw = rng.normal(0.0, 0.15)
-    if turned and rng.random() < turned and abs(pack.width_m - pack.depth_m) < 0.03:
-        dyaw += float(rng.choice([math.pi / 2, math.pi, -math.pi / 2]))
+    else:
+        # So little that neighbours, turned as much the other way, stay clear of one another.
+        most = min(0.03, (DEPTH_GAP_M - 0.0015) / pack.width_m, (GAP_M - 0.0045) / pack.depth_m)
+        dyaw = float(np.clip(rng.normal(0.0, 0.012), -most, most))
     p = place.T_map_face @ np.array([x + dx, y + dy, place.z0_m + pack.height_m * (row + 0.5) + 0.0005 * row, 1.0])
     yaw = math.atan2(place.T_map_face[1, 0], place.T_map_face[0, 0]) + dyaw
     xyz = (round(float(p[0]), 5), round(float(p[1]), 5), round(float(p[2]), 5))
     return SceneItem(f"I{number:06d}", pack.sku, *xyz, round(yaw, 5), place.bin_id, front)
+
+
+def _turned(item: SceneItem, pack: PackSpec, messy: Messiness, rng: np.random.Generator) -> tuple[SceneItem, bool]:
+    """The item with its side or back to the shopper, if the draw says so; the side only where that fits."""
+    if not messy.turned_items or rng.random() >= messy.turned_items:
+        return item, False
+    square = pack.shape in ("can", "bottle") or abs(pack.width_m - pack.depth_m) < 0.001
+    turn = float(rng.choice([math.pi / 2, math.pi, -math.pi / 2])) if square else math.pi
+    return replace(item, yaw_rad=round(item.yaw_rad + turn, 5)), True
 
 
 def _foreign(
@@ -179,7 +199,7 @@ def _foreign(
     own = packs[line.sku]
     for _ in range(60):
         other = packs[skus[int(rng.integers(len(skus)))]]
-        fits = other.width_m <= own.width_m + GAP_M / 2 and other.height_m <= place.z1_m - place.z0_m - 0.02
-        if other.sku != own.sku and fits and other.depth_m <= own.depth_m + DEPTH_GAP_M:
+        fits = other.width_m <= own.width_m and other.height_m <= place.z1_m - place.z0_m - 0.02
+        if other.sku != own.sku and fits and other.depth_m <= own.depth_m:
             return other
     return None
