@@ -68,7 +68,7 @@ def _face(
 ) -> tuple[list[Viewpoint], list[str]]:
     """Viewpoints of one face in driving order, and the bins they cannot see in full."""
     x0, x1 = min(p.x0_m for p in places), max(p.x1_m for p in places)
-    dense = [x for x in np.arange(x0, x1 + 1e-6, 0.05)]
+    dense = [x for x in np.arange(x0, x1 + 1e-6, 0.1)]
     coverable = _full(_stations(dense, gondola, robot, grid), places, robot)
     margin = min(0.3, (x1 - x0) / 2)
     best: list[tuple[float, float]] = []

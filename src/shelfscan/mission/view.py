@@ -70,9 +70,15 @@ def base_on_face(robot: RobotModel, x_m: float, standoff_m: float) -> Array:
 def seen_cells(robot: RobotModel, T_face_base: Array, places: Sequence[BinPlace]) -> list[NDArray[np.bool_]]:
     """Per bin, the (R, C) cells that any head sees from one base pose."""
     out = []
+    at = np.mean([(T_face_base @ h.left.T_base_optical)[:3, 3] for h in robot.rig.heads], axis=0)
+    # Beyond this distance along the face the angle alone rules a cell out.
+    reach = abs(float(at[1])) * math.tan(MAX_VIEW_ANGLE_RAD)
     for place in places:
-        points = front_points(place)
         seen = np.zeros((COVERAGE_ROWS, COVERAGE_COLUMNS), dtype=bool)
+        if place.x1_m < at[0] - reach or place.x0_m > at[0] + reach:
+            out.append(seen)
+            continue
+        points = front_points(place)
         for head in robot.rig.heads:
             seen |= cells_in_view(head, T_face_base, points)
         out.append(seen)
