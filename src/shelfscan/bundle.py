@@ -326,7 +326,7 @@ def write_map(path: Path, grid: OccupancyGrid) -> None:
     shades = np.full(grid.cells.shape, 205, np.uint8)
     shades[grid.cells == 0] = 254
     shades[grid.cells == 100] = 0
-    rows, cols = shades.shape
+    rows, cols = len(shades), len(shades[0])
     pgm = path.with_suffix(".pgm")
     pgm.write_bytes(f"P5\n{cols} {rows}\n255\n".encode() + np.flipud(shades).tobytes())
     data = {

@@ -130,10 +130,17 @@ def test_order_has_no_disorder_and_a_normal_night_has() -> None:
     assert effects(1) == {"faced_up", "pushed_back", "turned"}
 
 
-@pytest.mark.parametrize(("size", "low", "high"), [("tiny", 45, 100), ("small", 450, 900), ("medium", 4000, 6500)])
+@pytest.mark.parametrize(("size", "low", "high"), [("tiny", 45, 100), ("small", 540, 690), ("medium", 4000, 6000)])
 def test_sizes(size: str, low: int, high: int) -> None:
     plan = _stocked(size, 1, 0)[1]
     assert low <= sum(line.facings_wide * line.facings_high for line in plan.values()) <= high
+
+
+def test_a_small_store_has_most_categories_and_products_mostly_once() -> None:
+    _, plan, packs, _, _ = _stocked("small", 1, 0)
+    uses = collections.Counter(line.sku for line in plan.values())
+    assert len({p.category for p in packs.values()}) >= 10
+    assert sum(n > 1 for n in uses.values()) <= 0.05 * len(uses)
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "medium"])

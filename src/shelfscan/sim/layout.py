@@ -39,7 +39,8 @@ class Size:
 
 
 #: small, medium and large are the contract's (600, 5,000 and 40,000 facings); tiny is for trying things out.
-SIZES = {"tiny": Size(1, 1, 1, 400), "small": Size(1, 2, 5, 1200), "medium": Size(4, 2, 10, 2000), "large": Size(33, 2, 10, 2500)}
+#: ``sku_limit`` is little more than there are bins, so that a store shows most of its categories.
+SIZES = {"tiny": Size(1, 1, 1, 40), "small": Size(1, 2, 5, 330), "medium": Size(4, 2, 10, 2000), "large": Size(33, 2, 10, 2500)}
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def face_box(gondola: Gondola, kind: str, low: tuple[float, float, float], high:
     c, h = (a + b) / 2, (b - a) / 2
     p = gondola.face.matrix() @ np.array([*c, 1.0])
     r, g, bl = rgb
-    return SceneBox(kind, *(round(float(v), 5) for v in (p[0], p[1], c[2], *h)), gondola.face.yaw_rad, (r, g, bl))
+    x, y, z, hx, hy, hz = (round(float(v), 5) for v in (p[0], p[1], c[2], *h))
+    return SceneBox(kind, x, y, z, hx, hy, hz, gondola.face.yaw_rad, (r, g, bl))
 
 
 def _furniture(g: Gondola, metal: tuple[float, ...], edge: tuple[float, ...]) -> list[SceneBox]:
