@@ -1,0 +1,110 @@
+"""From a picture to the detector's input and from its output to boxes: pure numpy and OpenCV, shared by all backends.
+
+The network takes (1, 3, H, W) float32 RGB in 0..1, H and W multiples of 32, and gives, per cell of strides 8, 16
+and 32 (each row by row), ``distances`` (1, 4, A): how far the box's left, top, right and bottom lie from the cell's
+centre, in strides; and ``scores`` (1, C, A) in 0..1. Decoding looks at scores first: few cells survive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfscan.model.detections import Detections
+from shelfscan.model.imaging import Rgb
+
+STRIDES = (8, 16, 32)
+MULTIPLE = 32
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a picture lies in the network's input: scaled by ``scale``, top left, the rest grey."""
+
+    scale: float
+    width_px: int
+    height_px: int
+
+
+def input_scale(height_px: int, width_px: int, scale: float | None, max_side_px: int) -> float:
+    """The factor a picture is resized by: ``scale`` when given, else so that its long side is ``max_side_px`` at most."""
+    if scale is not None:
+        return scale
+    return min(1.0, max_side_px / max(height_px, width_px))
+
+
+def letterbox(picture: Rgb, scale: float) -> tuple[Floats, Letterbox]:
+    """The network's input (1, 3, H, W) for a picture (h, w, 3) uint8 RGB resized by ``scale``, and how to get back."""
+    h, w = picture.shape[:2]
+    new_w, new_h = max(1, round(w * scale)), max(1, round(h * scale))
+    if (new_h, new_w) != (h, w):
+        picture = cv2.resize(picture, (new_w, new_h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(
+            np.uint8, copy=False
+        )
+    full = np.full((-(-new_h // MULTIPLE) * MULTIPLE, -(-new_w // MULTIPLE) * MULTIPLE, 3), 114, np.uint8)
+    full[:new_h, :new_w] = picture
+    blob = cv2.dnn.blobFromImage(full, 1.0 / 255.0)
+    return np.asarray(blob, np.float32), Letterbox(scale, w, h)
+
+
+@lru_cache(maxsize=8)
+def _cells(height: int, width: int) -> tuple[Floats, Floats]:
+    """Centres (A, 2) in input pixels and strides (A,)."""
+    points, strides = [], []
+    for s in STRIDES:
+        ys, xs = np.mgrid[: height // s, : width // s]
+        points.append((np.stack([xs, ys], -1).reshape(-1, 2) + 0.5) * s)
+        strides.append(np.full(len(points[-1]), s))
+    return np.concatenate(points).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def cell_count(height: int, width: int) -> int:
+    """How many cells an input of this size has."""
+    return sum((height // s) * (width // s) for s in STRIDES)
+
+
+def decode(
+    distances: Floats,
+    scores: Floats,
+    shape: tuple[int, int],
+    back: Letterbox,
+    thresholds: tuple[float, ...],
+    iou: float = 0.55,
+    limit: int = 1000,
+) -> Detections:
+    """Boxes of one picture, best first, after non-maximum suppression a class.
+
+    ``distances`` (4, A) and ``scores`` (C, A) are the network's output for an input of ``shape`` (H, W);
+    ``thresholds`` has one score a class. Boxes are in pixels of the original picture, cut at its edges.
+    """
+    best = scores.argmax(0)
+    top = scores[best, np.arange(scores.shape[1])]
+    keep = np.flatnonzero(top >= np.asarray(thresholds, np.float32)[best])
+    if not len(keep):
+        return Detections.empty()
+    if len(keep) > 4 * limit:
+        keep = keep[np.argpartition(-top[keep], 4 * limit)[: 4 * limit]]
+    points, strides = _cells(*shape)
+    d = distances[:, keep].T * strides[keep, None]
+    boxes = np.concatenate([points[keep] - d[:, :2], points[keep] + d[:, 2:]], 1) / np.float32(back.scale)
+    boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, back.width_px)
+    boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, back.height_px)
+    chosen = suppress(boxes, top[keep], best[keep], iou)[:limit]
+    solid = (boxes[chosen, 2:] - boxes[chosen, :2] > 1).all(1)
+    chosen = chosen[solid]
+    return Detections(
+        boxes[chosen].astype(np.float32), top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64)
+    )
+
+
+def suppress(boxes: Floats, scores: Floats, classes: NDArray[np.int64], iou: float) -> NDArray[np.int64]:
+    """Indices of the boxes (N, 4) that stay, best first: none overlaps a better one of its class by more than ``iou``."""
+    sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+    kept = cv2.dnn.NMSBoxesBatched(sizes.tolist(), scores.tolist(), classes.tolist(), 0.0, iou)
+    chosen = np.asarray(kept, np.int64).reshape(-1)
+    return chosen[np.argsort(-scores[chosen], kind="stable")]

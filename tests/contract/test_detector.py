@@ -1,0 +1,183 @@
+"""What every `Detector` promises, run on each backend that is installed, with the shipped weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shelfscan.adapters.models import model_entry, model_path, models_dir
+from shelfscan.errors import BadInput, MissingModel
+from shelfscan.model.detections import DetectionClass, Detections
+from shelfscan.perception import decode
+from shelfscan.ports import Detector
+
+
+def _onnx(**options: object) -> Detector:
+    from shelfscan.adapters.detect_onnx import OnnxDetector
+
+    return OnnxDetector(**options)  # type: ignore[arg-type]
+
+
+def _openvino(**options: object) -> Detector:
+    from shelfscan.adapters.detect_openvino import OpenvinoDetector
+
+    return OpenvinoDetector(**options)  # type: ignore[arg-type]
+
+
+BACKENDS: dict[str, Callable[..., Detector]] = {"onnxruntime": _onnx, "openvino": _openvino}
+
+
+def need(backend: str) -> Callable[..., Detector]:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    return BACKENDS[backend]
+
+
+@pytest.fixture(scope="module")
+def shelf() -> np.ndarray:
+    """A drawn shelf: three rows of plain packages on dark boards, light tags below."""
+    rng = np.random.default_rng(5)
+    img = np.full((900, 700, 3), 60, np.uint8)
+    for top in (60, 340, 620):
+        for col in range(8):
+            x = 40 + col * 78
+            colour = rng.integers(60, 250, 3)
+            img[top : top + 170, x : x + 68] = colour
+            img[top + 40 : top + 80, x + 8 : x + 60] = 255 - colour
+            img[top + 120 : top + 135, x + 10 : x + 55] = (colour // 3).astype(np.uint8)
+        img[top + 170 : top + 210] = 190
+        for x in range(60, 600, 160):
+            img[top + 176 : top + 204, x : x + 52] = 252
+            img[top + 182 : top + 198, x + 22 : x + 46] = 20
+    return img
+
+
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def detector(request: pytest.FixtureRequest) -> Detector:
+    return need(request.param)(threads=1)
+
+
+def test_finds_the_packages_of_a_drawn_shelf(detector: Detector, shelf: np.ndarray) -> None:
+    found = detector.detect(shelf).of(DetectionClass.PRODUCT)
+    centres = (found.boxes_px[:, :2] + found.boxes_px[:, 2:]) / 2
+    hit = sum(
+        bool((np.abs(centres - [40 + col * 78 + 34, top + 85]) < [20, 40]).all(1).any())
+        for top in (60, 340, 620)
+        for col in range(8)
+    )
+    assert hit >= 20, f"{hit} of 24 packages found"
+
+
+def test_boxes_are_inside_sorted_and_solid(detector: Detector, shelf: np.ndarray) -> None:
+    found = detector.detect(shelf)
+    assert isinstance(found, Detections) and len(found)
+    assert found.boxes_px.dtype == np.float32 and found.scores.dtype == np.float32 and found.classes.dtype == np.int64
+    h, w = shelf.shape[:2]
+    assert (found.boxes_px >= 0).all() and (found.boxes_px <= [w, h, w, h]).all()
+    assert (found.boxes_px[:, 2:] > found.boxes_px[:, :2]).all()
+    assert (np.diff(found.scores) <= 0).all() and ((found.scores > 0) & (found.scores <= 1)).all()
+    assert set(found.classes) <= {int(c) for c in DetectionClass}
+
+
+def test_the_same_picture_gives_the_same_boxes(detector: Detector, shelf: np.ndarray) -> None:
+    first, again = detector.detect(shelf), detector.detect(shelf.copy())
+    np.testing.assert_array_equal(first.boxes_px, again.boxes_px)
+    np.testing.assert_array_equal(first.scores, again.scores)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (33, 900), (1, 1)])
+def test_any_size_is_taken_and_a_grey_wall_is_empty(detector: Detector, size: tuple[int, int]) -> None:
+    assert not len(detector.detect(np.full((*size, 3), 128, np.uint8)).of(DetectionClass.PRODUCT))
+
+
+def test_scale_only_changes_the_network_s_view(shelf: np.ndarray) -> None:
+    big = np.repeat(np.repeat(shelf, 2, 0), 2, 1)
+    plain = need("onnxruntime")(threads=1).detect(shelf)
+    halved = need("onnxruntime")(threads=1, scale=0.5).detect(big)
+    assert len(plain) == len(halved)
+    np.testing.assert_allclose(halved.boxes_px / 2, plain.boxes_px, atol=1.5)
+
+
+@pytest.mark.parametrize(
+    "picture", [np.zeros((10, 10), np.uint8), np.zeros((10, 10, 3), np.float32), np.zeros((0, 10, 3), np.uint8)]
+)
+def test_other_arrays_are_bad_input(detector: Detector, picture: np.ndarray) -> None:
+    with pytest.raises(BadInput, match="uint8 RGB"):
+        detector.detect(picture)
+
+
+def test_describes_itself_in_one_line(detector: Detector) -> None:
+    assert "detector" in detector.description and "\n" not in detector.description
+
+
+def test_backends_agree(shelf: np.ndarray) -> None:
+    """Boxes matched at IoU 0.9: at least 99 %, their scores within 0.02."""
+    a = need("onnxruntime")(threads=1).detect(shelf)
+    b = need("openvino")(threads=1).detect(shelf)
+    assert len(a) >= 20
+    # a box may fall on the other side of the threshold: compare what is clear of it
+    a_clear, b_clear = a.where(a.scores > a.scores.min() + 0.02), b.where(b.scores > b.scores.min() + 0.02)
+    for x, y in ((a_clear, b), (b_clear, a)):
+        low = np.maximum(x.boxes_px[:, None, :2], y.boxes_px[None, :, :2])
+        high = np.minimum(x.boxes_px[:, None, 2:], y.boxes_px[None, :, 2:])
+        inter = (high - low).clip(0).prod(-1)
+        area = [(d.boxes_px[:, 2:] - d.boxes_px[:, :2]).prod(1) for d in (x, y)]
+        iou = inter / (area[0][:, None] + area[1][None] - inter)
+        iou[x.classes[:, None] != y.classes[None]] = 0
+        near = iou.argmax(1)
+        matched = iou.max(1) >= 0.9
+        assert matched.mean() >= 0.99
+        assert np.abs(x.scores - y.scores[near])[matched].max() <= 0.02
+
+
+@pytest.mark.parametrize("backend", list(BACKENDS))
+def test_missing_broken_and_other_models_are_named(backend: str, tmp_path: Path) -> None:
+    make = need(backend)
+    with pytest.raises(MissingModel, match="no model 'nothing'"):
+        make(name="nothing")
+    entry = model_entry("detector")
+    source = model_path("detector")
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"models": [entry]}))
+    with pytest.raises(MissingModel, match=source.name):
+        make(models=tmp_path)
+    (tmp_path / source.name).write_bytes(source.read_bytes()[:-1])
+    with pytest.raises(MissingModel, match="sha256"):
+        make(models=tmp_path)
+    other = models_dir() / str(model_entry("embedder")["file"])
+    shutil.copy(other, tmp_path / other.name)
+    wrong = {**entry, "file": other.name, "sha256": model_entry("embedder")["sha256"]}
+    manifest.write_text(json.dumps({"models": [wrong]}))
+    with pytest.raises(MissingModel, match=r"image: expected shape \[1, 3, any, any\], found none"):
+        make(models=tmp_path)
+
+
+def test_post_processing_of_three_hundred_boxes_is_quick() -> None:
+    """Two thousand cells above the threshold, 300 boxes: within 5 ms (best of some runs: the machine may be busy)."""
+    rng = np.random.default_rng(0)
+    h, w = 1312, 992
+    d = np.ones((4, decode.cell_count(h, w)), np.float32)
+    s = np.zeros((3, d.shape[1]), np.float32)
+    columns = w // 8
+    for k in range(300):
+        row, col = 4 + 8 * (k // 15), 4 + 8 * (k % 15)
+        for dy in range(-1, 2):
+            for dx in range(-1, 2):
+                at = (row + dy) * columns + col + dx
+                s[0, at] = 0.9 - 0.1 * abs(dx) - 0.1 * abs(dy) + rng.uniform(0, 0.05)
+                d[:, at] = [3.5 + dx, 3.5 + dy, 3.5 - dx, 3.5 - dy]
+    back = decode.Letterbox(0.5, 2 * w, 2 * h)
+    best = np.inf
+    for _ in range(12):
+        start = time.perf_counter()
+        found = decode.decode(d, s, (h, w), back, (0.3, 0.3, 0.3))
+        best = min(best, time.perf_counter() - start)
+    assert len(found) == 300
+    assert best < 5e-3
