@@ -102,12 +102,14 @@ def _tags(
         printed[place.bin_id] = text
         width = min(WIDTH_M, place.x1_m - place.x0_m - 0.002)
         item = f"Art. {int(product.sku.split('-')[1]):06d}"
-        xyz = tuple(round(float(v), 5) for v in p[:3])
+        px, py, pz = (round(float(v), 5) for v in p[:3])
         tags.append(
             SceneTag(
                 place.bin_id,
                 product.sku,
-                *xyz,
+                px,
+                py,
+                pz,
                 yaw,
                 width,
                 HEIGHT_M,
