@@ -225,7 +225,7 @@ def photographed(data: Path | None) -> tuple[list[Image], list[Image]]:
             for a in coco["annotations"]:
                 if a["image_id"] != info["id"]:
                     continue
-                x, y, w, h = (int(round(v)) for v in a["bbox"])
+                x, y, w, h = (round(v) for v in a["bbox"])
                 crop = picture[max(y, 0) : y + h, max(x, 0) : x + w]
                 if min(crop.shape[:2]) >= 16:
                     tags.append(np.dstack([crop, np.full(crop.shape[:2], 255, np.uint8)]))

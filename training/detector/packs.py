@@ -33,7 +33,7 @@ def pack_art(spec: PackSpec, px: int = 176) -> Art:
         inside = np.abs(across) <= 1
         u = np.arcsin(across.clip(-1, 1)) / np.pi + 0.5
         front = cv2.remap(front, (u * (w - 1)).astype(np.float32), np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1), cv2.INTER_LINEAR)
-        shade = 0.4 + 0.6 * np.sqrt((1 - across.clip(-1, 1) ** 2))
+        shade = 0.4 + 0.6 * np.sqrt(1 - across.clip(-1, 1) ** 2)
         front = (front * shade[..., None]).astype(np.uint8)
         alpha = np.where(inside, 255, 0).astype(np.uint8)
     elif shape == "bag":

@@ -67,19 +67,18 @@ def place(front: Image, beside: list[Image], rng: np.random.Generator, gallery: 
         if rng.random() < 0.4:  # another row of the same product behind, above it
             _over(canvas, cv2.resize(front, (max(4, int(w * 0.9)), max(4, int(h * 0.9)))), pad_x + int(0.05 * w), pad_y - int(0.04 * h), 0.6)
     _over(canvas, front, pad_x, pad_y, 1.0)
-    if not gallery:
-        if rng.random() < 0.2:  # the shelf above, a neighbour or a tag covers a part
-            part = rng.uniform(0.05, 0.3)
-            tone = rng.integers(0, 230, 3)
-            side = rng.integers(4)
-            if side == 0:
-                canvas[: pad_y + int(part * h)] = tone
-            elif side == 1:
-                canvas[pad_y + int((1 - part) * h) :] = tone
-            elif side == 2:
-                canvas[:, : pad_x + int(part * 0.7 * w)] = tone
-            else:
-                canvas[:, pad_x + int((1 - part * 0.7) * w) :] = tone
+    if not gallery and rng.random() < 0.2:  # the shelf above, a neighbour or a tag covers a part
+        part = rng.uniform(0.05, 0.3)
+        tone = rng.integers(0, 230, 3)
+        side = rng.integers(4)
+        if side == 0:
+            canvas[: pad_y + int(part * h)] = tone
+        elif side == 1:
+            canvas[pad_y + int((1 - part) * h) :] = tone
+        elif side == 2:
+            canvas[:, : pad_x + int(part * 0.7 * w)] = tone
+        else:
+            canvas[:, pad_x + int((1 - part * 0.7) * w) :] = tone
     slack = 0.03 if gallery else 0.07
     tilt = 0.03 if gallery else 0.06
     x0, y0, x1, y1 = (float(v) for v in (pad_x, pad_y, pad_x + w, pad_y + h))

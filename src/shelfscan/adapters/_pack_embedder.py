@@ -34,7 +34,7 @@ def prepare(crops: Sequence[Rgb], side: int) -> NDArray[np.float32]:
             raise BadInput(f"crop {i}: expected (height, width, 3) uint8 RGB, found {crop.shape} {crop.dtype}")
         small = min(crop.shape[:2]) >= side
         out[i] = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA if small else cv2.INTER_LINEAR)
-    return np.ascontiguousarray(out.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+    return np.asarray(out.transpose(0, 3, 1, 2) / np.float32(255), np.float32, order="C")
 
 
 class PackEmbedder:
@@ -57,4 +57,5 @@ class PackEmbedder:
         for start in range(0, len(crops), BATCH):
             rows.append(self._run(prepare(crops[start : start + BATCH], self._side)))
         out = np.concatenate(rows)
-        return (out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        lengths = np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return np.asarray(out / lengths, np.float32)

@@ -91,14 +91,15 @@ def decode(
         keep = keep[np.argpartition(-top[keep], 4 * limit)[: 4 * limit]]
     points, strides = _cells(*shape)
     d = distances[:, keep].T * strides[keep, None]
-    boxes = np.concatenate([points[keep] - d[:, :2], points[keep] + d[:, 2:]], 1) / np.float32(back.scale)
+    corners = np.concatenate([points[keep] - d[:, :2], points[keep] + d[:, 2:]], 1)
+    boxes = np.asarray(corners / np.float32(back.scale), np.float32)
     boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, back.width_px)
     boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, back.height_px)
     chosen = suppress(boxes, top[keep], best[keep], iou)[:limit]
     solid = (boxes[chosen, 2:] - boxes[chosen, :2] > 1).all(1)
     chosen = chosen[solid]
     return Detections(
-        boxes[chosen].astype(np.float32), top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64)
+        boxes[chosen], top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64)
     )
 
 
