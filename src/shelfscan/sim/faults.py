@@ -1,0 +1,65 @@
+"""Things that go wrong on purpose: a YAML list of what, when and how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shelfscan.errors import BadInput
+
+
+class Fault(BaseModel):
+    """``kind``: camera_silent (``head``), blocked (a disc at ``x_m, y_m``), battery_low.
+
+    ``at_s`` and ``for_s`` are simulated seconds from the mission's start; ``for_s`` None lasts till the end.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["camera_silent", "blocked", "battery_low"]
+    at_s: float = Field(default=0.0, ge=0)
+    for_s: float | None = Field(default=None, gt=0)
+    head: str = ""
+    x_m: float = 0.0
+    y_m: float = 0.0
+    radius_m: float = Field(default=0.4, gt=0, lt=5)
+
+    def active(self, elapsed_s: float) -> bool:
+        """Whether it is on at a time."""
+        return elapsed_s >= self.at_s and (self.for_s is None or elapsed_s < self.at_s + self.for_s)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """All faults of a run."""
+
+    items: tuple[Fault, ...] = ()
+
+    @staticmethod
+    def load(path: Path) -> Faults:
+        """Read a fault file. Raises `BadInput` naming the entry and field."""
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BadInput(f"{path}: no such fault file") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+            raise BadInput(f"{path}: cannot be read: {' '.join(str(e).split())}") from e
+        if not isinstance(data, list):
+            raise BadInput(f"{path}: expected a list of faults, each with kind, at_s, for_s")
+        problems: list[str] = []
+        faults: list[Fault] = []
+        for n, entry in enumerate(data):
+            try:
+                faults.append(Fault.model_validate(entry))
+            except ValidationError as e:
+                problems += [f"{path}: fault {n}: {'.'.join(str(x) for x in err['loc'])}: {err['msg']}" for err in e.errors()]
+        if problems:
+            raise BadInput(problems)
+        return Faults(tuple(faults))
+
+    def active(self, kind: str, elapsed_s: float) -> list[Fault]:
+        """The faults of a kind that are on at a time."""
+        return [f for f in self.items if f.kind == kind and f.active(elapsed_s)]
