@@ -14,7 +14,7 @@ import networkx as nx
 import numpy as np
 
 from shelfscan.errors import BadInput
-from shelfscan.mission.view import base_on_face, seen_cells
+from shelfscan.model.viewing import base_on_face, seen_cells
 from shelfscan.model.geometry import Pose2D, pose2d_of
 from shelfscan.model.grid import OccupancyGrid
 from shelfscan.model.mission import MissionPlan, Viewpoint

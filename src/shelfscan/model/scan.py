@@ -58,13 +58,15 @@ class BinCoverage:
 
     ``seen`` has bit ``row * COVERAGE_COLUMNS + column`` set for a seen cell (row 0 at the bottom, column 0 at the
     left); ``blocked`` likewise for cells hidden by something standing in front of the shelf's front plane;
-    ``depth_m`` is per column the median measured depth behind the front plane (NaN as -1 where not measured).
+    ``depth_m`` is per column the median measured depth behind the front plane (-1 where not measured); ``evidence``
+    names the picture of the front that this capture took, when it shows all of it.
     """
 
     bin_id: str
     seen: int
     blocked: int
     depth_m: tuple[float, ...] = ()
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class BayScan:
                 TagReading(**{**t, "face_m": tuple(t["face_m"]), "box_px": tuple(t["box_px"])}) for t in data["tags"]
             ),
             coverage=tuple(
-                BinCoverage(c["bin_id"], int(c["seen"]), int(c["blocked"]), tuple(c["depth_m"])) for c in data["coverage"]
+                BinCoverage(c["bin_id"], int(c["seen"]), int(c["blocked"]), tuple(c["depth_m"]), c["evidence"])
+                for c in data["coverage"]
             ),
             quality=dict(data["quality"]),
             warnings=tuple(data["warnings"]),

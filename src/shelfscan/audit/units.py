@@ -1,0 +1,49 @@
+"""How many units stand in a bin, from how deep each column's front stands. Columns deplete from the front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shelfscan.audit.match import Placed
+from shelfscan.model.catalogue import Product
+from shelfscan.model.planogram import PlanogramLine
+
+#: Where the front row of a full column stands behind the shelf's edge, and the air between two rows.
+FRONT_M = 0.014
+AIR_M = 0.004
+#: Share of bins whose fronts are pulled forward; then what is seen at the edge says little about what is behind.
+FACED_UP = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Best estimate and inclusive 95 % interval."""
+
+    best: float
+    low: int
+    high: int
+
+
+def estimate(front: Sequence[Placed], line: PlanogramLine, product: Product) -> Units:
+    """Units of the planned SKU from the planned front places of a bin."""
+    if not front:
+        return Units(0.0, 0, 0)
+    step = product.depth_m + AIR_M
+    total = 0
+    at_edge = True
+    for p in front:
+        missing = round((p.seen.face_m[1] - FRONT_M) / step)
+        missing = min(line.facings_deep - 1, max(0, missing))
+        at_edge = at_edge and missing == 0
+        total += line.facings_deep - missing
+    total = min(total, line.capacity_units)
+    least = len(front)
+    if not at_edge:
+        # Something stands back, so nobody faced this bin up: what is behind is there. The front's depth is measured to
+        # a few millimetres; a row more or less in one column is possible where items are thin.
+        slack = 1 if step > 0.05 else max(1, line.facings_wide)
+        return Units(float(total), max(least, total - slack), min(line.capacity_units, total + slack))
+    # All at the edge: full, or faced up. The 95 % interval must hold the faced-up case unless it is rarer than 5 %.
+    low = max(least, round(0.3 * total)) if FACED_UP > 0.05 else total
+    return Units(float(total), low, total)

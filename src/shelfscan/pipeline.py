@@ -1,0 +1,269 @@
+"""The one processing path: a capture of any source in, a `BayScan` out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from shelfscan.model.catalogue import Catalogue
+from shelfscan.model.detections import DetectionClass, Detections
+from shelfscan.model.geometry import apply, inverse
+from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
+from shelfscan.model.planogram import Planogram
+from shelfscan.model.scan import BayScan, BinCoverage, Observation, TagReading
+from shelfscan.model.store import BinPlace, Store
+from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
+from shelfscan.perception.localise import GRID, FaceView, box_depth, view_of
+from shelfscan.perception.recognise import Recogniser
+from shelfscan.perception.upright import upright_size
+from shelfscan.ports import Detector, TagReader
+
+#: Boxes this near to the picture's border are cut; another view has them whole.
+CUT_PX = 4.0
+#: Products stand at most so far before and behind the front plane.
+FRONT_SLACK_M = 0.06
+#: A tag is read by the capture that sees it near the middle, so that neighbouring captures don't read it again.
+TAG_HALF_WIDTH_M = 0.34
+TAG_HALF_HEIGHT_M = 0.62
+MIN_VALID_DEPTH = 0.08
+EVIDENCE_PX = 400
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """A scan and its evidence pictures (JPEG bytes by name, as named in the scan)."""
+
+    scan: BayScan
+    evidence: Mapping[str, bytes]
+
+
+class ScanPipeline:
+    """Depth, detection, recognition, localisation of one capture. Stateless: the same bundle gives the same scan."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        planogram: Planogram,
+        detector: Detector,
+        recogniser: Recogniser,
+        tag_reader: TagReader | None = None,
+    ) -> None:
+        self._store, self._catalogue, self._planogram = store, catalogue, planogram
+        self._detector, self._recogniser, self._tags = detector, recogniser, tag_reader
+        self._places: dict[str, list[BinPlace]] = {}
+        for place in store.places.values():
+            self._places.setdefault(place.gondola_id, []).append(place)
+
+    def process(self, bundle: FrameBundle) -> ScanResult:
+        """Everything one capture tells. What cannot be used becomes a warning, never an exception or a silent zero."""
+        observations: list[Observation] = []
+        tags: list[TagReading] = []
+        coverage: dict[str, BinCoverage] = {}
+        evidence: dict[str, bytes] = {}
+        warnings: list[str] = []
+        quality: dict[str, float] = {}
+        if not np.isfinite(bundle.T_map_base).all():
+            warnings.append("pose is not finite: nothing of this capture is used")
+        else:
+            for frame in bundle.frames:
+                name = frame.head.name
+                problem = _unusable(frame)
+                picture = None if problem else _decode(frame)
+                if picture is None:
+                    warnings.append(f"{name}: {problem or 'the RGB picture cannot be decoded'}")
+                    continue
+                view = view_of(bundle, frame, self._store)
+                if view is None:
+                    warnings.append(f"{name}: looks at no gondola face")
+                    continue
+                quality[f"{name}.depth_valid"] = round(view.valid_fraction, 4)
+                if view.valid_fraction < MIN_VALID_DEPTH:
+                    warnings.append(f"{name}: hardly any depth ({view.valid_fraction:.0%}); stereo pair swapped, covered or dark?")
+                    continue
+                found = self._detector.detect(picture)
+                quality[f"{name}.boxes"] = float(len(found))
+                quality[f"{name}.sharpness"] = round(_sharpness(picture), 2)
+                observations += self._products(bundle, view, picture, found)
+                tags += self._read_tags(view, picture, found)
+                self._cover(bundle, view, picture, coverage, evidence)
+        bays = sorted({self._store.places[b].bay_id for b in coverage})
+        scan = BayScan(
+            bundle.mission_id,
+            bundle.viewpoint_id,
+            bundle.capture_id,
+            bundle.stamp_ns,
+            tuple(bays),
+            tuple(observations),
+            tuple(tags),
+            tuple(coverage[b] for b in sorted(coverage)),
+            quality,
+            tuple(warnings),
+        )
+        return ScanResult(scan, evidence)
+
+    def _products(self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections) -> list[Observation]:
+        w, h = upright_size(view.head.rgb)
+        products = found.of(DetectionClass.PRODUCT)
+        placed: list[tuple[Observation, Rgb, set[str]]] = []
+        focal = view.head.rgb.intrinsics.fx_px
+        for n, (box, score) in enumerate(zip(products.boxes_px.tolist(), products.scores.tolist(), strict=True)):
+            x0, y0, x1, y1 = (float(v) for v in box)
+            if x0 < CUT_PX or y0 < CUT_PX or x1 > w - CUT_PX or y1 > h - CUT_PX:
+                continue
+            depth, sure = box_depth(view.depth, (x0, y0, x1, y1))
+            if not math.isfinite(depth):
+                continue
+            p = view.to_face(((x0 + x1) / 2, (y0 + y1) / 2), depth)
+            if not -FRONT_SLACK_M <= p[1] <= view.gondola.depth_m or not -0.1 <= p[0] <= view.gondola.length_m + 0.1:
+                continue
+            on_map = apply(view.T_map_face, p)
+            ray = p - view.eye_face_m
+            angle = math.acos(float(np.clip(ray[1] / np.linalg.norm(ray), -1.0, 1.0)))
+            observation = Observation(
+                observation_id=f"{bundle.capture_id}/{view.head.name}/{n}",
+                head=view.head.name,
+                gondola_id=view.gondola.gondola_id,
+                box_px=(round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)),
+                score=round(score, 4),
+                position_map_m=_rounded(on_map),
+                face_m=_rounded(p),
+                size_m=(round((x1 - x0) * depth / focal, 4), round((y1 - y0) * depth / focal, 4)),
+                depth_confidence=round(sure, 3),
+                view_angle_rad=round(angle, 4),
+            )
+            crop = picture[int(y0) : int(math.ceil(y1)), int(x0) : int(math.ceil(x1))]
+            placed.append((observation, crop, self._planned_near(view.gondola.gondola_id, p)))
+        named = self._recogniser.recognise([c for _, c, _ in placed], [near for _, _, near in placed])
+        return [
+            Observation(**{**_fields(o), "candidates": candidates}) for (o, _, _), candidates in zip(placed, named, strict=True)
+        ]
+
+    def _planned_near(self, gondola_id: str, p: np.ndarray) -> set[str]:
+        """SKUs planned within reach of a place: their similarity is wanted even when others look more alike."""
+        return {
+            self._planogram[b.bin_id].sku
+            for b in self._places[gondola_id]
+            if b.x0_m - 0.12 <= p[0] <= b.x1_m + 0.12 and b.z0_m - 0.08 <= p[2] <= b.z1_m + 0.08
+        }
+
+    def _read_tags(self, view: FaceView, picture: Rgb, found: Detections) -> list[TagReading]:
+        out = []
+        boxes = found.of(DetectionClass.PRICE_TAG)
+        standoff = -float(view.eye_face_m[1])
+        for box, score in zip(boxes.boxes_px.tolist(), boxes.scores.tolist(), strict=True):
+            x0, y0, x1, y1 = (float(v) for v in box)
+            depth, _ = box_depth(view.depth, (x0, y0, x1, y1))
+            # Tags hang on the shelf's edge: without depth the front plane is where they are.
+            p = view.to_face(((x0 + x1) / 2, (y0 + y1) / 2), depth if math.isfinite(depth) else standoff)
+            dx, dz = abs(p[0] - view.eye_face_m[0]), abs(p[2] - view.eye_face_m[2])
+            if abs(p[1]) > 0.08 or dx > TAG_HALF_WIDTH_M or dz > TAG_HALF_HEIGHT_M:
+                continue
+            pad = 0.06 * (x1 - x0)
+            crop = picture[max(0, int(y0 - pad)) : int(y1 + pad) + 1, max(0, int(x0 - pad)) : int(x1 + pad) + 1]
+            text = self._tags.read(crop) if self._tags is not None else None
+            out.append(
+                TagReading(
+                    view.head.name,
+                    view.gondola.gondola_id,
+                    _rounded(p),
+                    (round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)),
+                    round(score, 4),
+                    text.price_text if text else "",
+                    text.item_text if text else "",
+                    text.ean_text if text else "",
+                    round(text.confidence, 3) if text else 0.0,
+                )
+            )
+        return out
+
+    def _cover(
+        self, bundle: FrameBundle, view: FaceView, picture: Rgb, coverage: dict[str, BinCoverage], evidence: dict[str, bytes]
+    ) -> None:
+        T_face_base = inverse(view.T_map_face) @ bundle.T_map_base
+        for front in fronts_seen(view, T_face_base, self._places.get(view.gondola.gondola_id, [])):
+            bin_id = front.place.bin_id
+            before = coverage.get(bin_id, BinCoverage(bin_id, 0, 0))
+            seen = to_bits(front.seen)
+            name = before.evidence
+            if share(seen) > 0.99 and not name:
+                name = f"{bin_id}/{bundle.capture_id}-{view.head.name}.jpg"
+                evidence[name] = _crop_front(view, front, picture)
+            depth = _column_depth(view, front.place)
+            merged = tuple(max(a, b) for a, b in zip(depth, before.depth_m or (-1.0,) * len(depth), strict=True))
+            coverage[bin_id] = BinCoverage(
+                bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), merged, name
+            )
+
+
+def _fields(o: Observation) -> dict[str, object]:
+    return {name: getattr(o, name) for name in o.__dataclass_fields__}
+
+
+def _rounded(p: np.ndarray) -> tuple[float, float, float]:
+    return (round(float(p[0]), 4), round(float(p[1]), 4), round(float(p[2]), 4))
+
+
+def _unusable(frame: HeadFrame) -> str:
+    """Why a head's pictures cannot be used, or an empty text."""
+    i = frame.head.left.intrinsics
+    for side, picture in (("left", frame.left), ("right", frame.right)):
+        if picture.shape != (i.height_px, i.width_px):
+            return f"{side} picture is {picture.shape}, expected {(i.height_px, i.width_px)}"
+        if int(picture.max(initial=0)) < 12:
+            return f"{side} picture is black"
+    return ""
+
+
+def _decode(frame: HeadFrame) -> Rgb | None:
+    """The upright RGB picture, or None when its bytes are no picture of the camera's size."""
+    if not frame.rgb_jpeg:
+        return None
+    bgr = cv2.imdecode(np.frombuffer(frame.rgb_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    i = frame.head.rgb.intrinsics
+    if bgr is None or bgr.shape[:2] != (i.height_px, i.width_px):
+        return None
+    return np.ascontiguousarray(np.rot90(bgr[..., ::-1], frame.head.rgb.upright_turns))
+
+
+def _sharpness(picture: Rgb) -> float:
+    """Variance of the Laplacian of a reduced picture (Pech-Pacheco et al., 2000)."""
+    gray = cv2.cvtColor(picture[::3, ::3], cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
+
+
+def _column_depth(view: FaceView, place: BinPlace, columns: int = 16) -> tuple[float, ...]:
+    """Per column of the front, the median depth of what is seen through it, metres behind the front plane; -1 unknown."""
+    z = np.linspace(place.z0_m + 0.02, place.z0_m + 0.6 * (place.z1_m - place.z0_m), 5)
+    x = place.x0_m + (np.arange(columns) + 0.5) * (place.x1_m - place.x0_m) / columns
+    points = np.zeros((len(z), columns, 3))
+    points[..., 0], points[..., 2] = x[None], z[:, None]
+    px = view.to_pixels(points) / GRID
+    with np.errstate(invalid="ignore"):
+        inside = (px[..., 0] >= 0) & (px[..., 0] < view.depth.shape[1]) & (px[..., 1] >= 0) & (px[..., 1] < view.depth.shape[0])
+    rows = np.where(inside, px[..., 1], 0).astype(np.int64)
+    cols = np.where(inside, px[..., 0], 0).astype(np.int64)
+    behind = np.where(inside, view.depth[rows, cols], np.nan) + float(view.eye_face_m[1])
+    out = []
+    for column in behind.T:
+        known = column[np.isfinite(column)]
+        out.append(round(max(0.0, float(np.median(known))), 3) if len(known) >= 2 else -1.0)
+    return tuple(out)
+
+
+def _crop_front(view: FaceView, front: FrontSeen, picture: Rgb) -> bytes:
+    """A picture of a bin's front with a little around it, at most `EVIDENCE_PX` long."""
+    p = front.place
+    corners = np.array([[x, 0.0, z] for x in (p.x0_m - 0.02, p.x1_m + 0.02) for z in (p.z0_m - 0.05, p.z1_m + 0.01)])
+    px = view.to_pixels(corners)
+    h, w = picture.shape[:2]
+    x0, y0 = (int(max(0, v)) for v in px.min(axis=0))
+    x1, y1 = int(min(w, px[:, 0].max())), int(min(h, px[:, 1].max()))
+    crop = picture[y0:y1, x0:x1]
+    scale = min(1.0, EVIDENCE_PX / max(crop.shape[:2]))
+    small = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
