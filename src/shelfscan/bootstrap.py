@@ -34,34 +34,30 @@ def _backend(wanted: str) -> str:
 
 def make_detector(config: Config) -> Detector:
     """The shelf detector. Raises `MissingModel` naming what is absent."""
-    from shelfscan.adapters.models import model_path
-
-    path, backend = model_path(config.detector.model), _backend(config.detector.backend)
+    name, backend = config.detector.model, _backend(config.detector.backend)
     try:
         if backend == "openvino":
-            from shelfscan.adapters.detect_openvino import OpenVinoDetector
+            from shelfscan.adapters.detect_openvino import OpenvinoDetector
 
-            return OpenVinoDetector(path, threads=config.detector.threads)
+            return OpenvinoDetector(name, threads=config.detector.threads)
         from shelfscan.adapters.detect_onnx import OnnxDetector
 
-        return OnnxDetector(path, threads=config.detector.threads)
+        return OnnxDetector(name, threads=config.detector.threads)
     except ImportError as e:
         raise MissingModel(f"detector backend {backend!r} is not installed: {e}") from e
 
 
 def make_embedder(config: Config) -> Embedder:
     """The product embedder. Raises `MissingModel` naming what is absent."""
-    from shelfscan.adapters.models import model_path
-
-    path, backend = model_path(config.embedder.model), _backend(config.embedder.backend)
+    name, backend = config.embedder.model, _backend(config.embedder.backend)
     try:
         if backend == "openvino":
-            from shelfscan.adapters.embed_openvino import OpenVinoEmbedder
+            from shelfscan.adapters.embed_openvino import OpenvinoEmbedder
 
-            return OpenVinoEmbedder(path, threads=config.embedder.threads)
+            return OpenvinoEmbedder(name, threads=config.embedder.threads)
         from shelfscan.adapters.embed_onnx import OnnxEmbedder
 
-        return OnnxEmbedder(path, threads=config.embedder.threads)
+        return OnnxEmbedder(name, threads=config.embedder.threads)
     except ImportError as e:
         raise MissingModel(f"embedder backend {backend!r} is not installed: {e}") from e
 

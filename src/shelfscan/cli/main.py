@@ -9,7 +9,7 @@ import click
 import typer
 
 from shelfscan import __version__
-from shelfscan.cli import demo, doctor, photos, results, run, store
+from shelfscan.cli import demo, doctor, photos, replay, run, score, serve, store, wms
 from shelfscan.cli._console import err
 from shelfscan.errors import BadInput, ShelfscanError
 
@@ -22,13 +22,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(store.app, name="store")
-app.add_typer(results.review, name="review")
+app.add_typer(wms.review, name="review")
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
-app.command("replay")(run.replay)
-app.command("score")(results.score)
-app.command("sync")(results.sync)
-app.command("serve")(results.serve)
+app.command("replay")(replay.replay)
+app.command("score")(score.score)
+app.command("sync")(wms.sync)
+app.command("serve")(serve.serve)
 app.command("detect")(photos.detect)
 app.command("audit")(photos.audit)
 app.command("doctor")(doctor.doctor)

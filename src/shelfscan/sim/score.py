@@ -1,0 +1,309 @@
+"""A run against the simulator's truth: the only reader of ``truth/`` besides the simulator itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+from scipy.stats import kstest, norm
+
+from shelfscan.errors import BadInput
+
+#: Observations are matched with front-row items no further away than this (contract).
+MATCH_M = 0.05
+STATUSES = ("OK", "LOW", "OUT_OF_STOCK", "UNSEEN")
+ECE_BINS = 10
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """``bins`` and ``findings`` by bin; ``front``: the items of the front row."""
+
+    bins: dict[str, Row]
+    front: list[Row]
+    findings: set[tuple[str, str]]
+    causes: dict[tuple[str, str], str]
+
+
+def load_truth(folder: Path) -> Truth:
+    """Read a truth folder. Raises `BadInput` naming file and what was expected."""
+    bins = _read(folder / "bins.csv", ("bin_id", "sku", "status", "misplaced", "facings", "units", "tag_price", "reachable", "x", "y", "z"))
+    items = _read(folder / "items.csv", ("item_id", "sku", "x", "y", "z", "bin_id", "facing"))
+    findings = _read(folder / "findings.csv", ("bin_id", "type", "cause", "value"))
+    return Truth(
+        {b["bin_id"]: b for b in bins},
+        [i for i in items if i["facing"] == "1"],
+        {(f["bin_id"], f["type"]) for f in findings},
+        {(f["bin_id"], f["type"]): f["cause"] for f in findings},
+    )
+
+
+def _read(path: Path, columns: Sequence[str]) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8") as f:
+            reader = csv.DictReader(f)
+            missing = [c for c in columns if c not in (reader.fieldnames or ())]
+            if missing:
+                raise BadInput(f"{path}: line 1: missing column {', '.join(missing)}")
+            return [dict(r) for r in reader]
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise BadInput(f"{path}: cannot be read: {e}") from e
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; is {path.parent} a finished run?") from None
+    except (OSError, ValueError) as e:
+        raise BadInput(f"{path}: not JSON: {e}") from e
+
+
+def score_run(run_dir: Path, truth_dir: Path) -> dict[str, Any]:
+    """The contract's ``score`` keys for a run folder. Accuracies are over counted reachable bins unless named otherwise."""
+    truth = load_truth(truth_dir)
+    said_rows = _load_json(run_dir / "stock_map.json")["bins"]
+    observations = _read(run_dir / "observations.csv", ("observation_id", "bin_id", "sku", "x", "y", "z", "confidence"))
+    report = _load_json(run_dir / "report.json") if (run_dir / "report.json").is_file() else {}
+    said: dict[str, dict[str, Any]] = {}
+    twice = 0
+    for row in said_rows:
+        twice += row["bin_id"] in said
+        said[row["bin_id"]] = row
+    unknown = [b for b in said if b not in truth.bins]
+    reachable = [b for b, t in truth.bins.items() if t["reachable"] == "1"]
+    counted = [b for b in reachable if b in said and said[b]["status"] != "UNSEEN"]
+    out: dict[str, Any] = {
+        "bins_total": len(truth.bins),
+        "bins_reachable": len(reachable),
+        "bins_counted": len(counted),
+        "coverage": _ratio(len(counted), len(reachable)),
+        "unknown_bins": len(unknown),
+    }
+    out |= _observations(observations, truth, twice)
+    accuracies = _bin_accuracies(counted, said, truth)
+    out |= accuracies
+    out |= _intervals(counted, said, truth)
+    out["status"] = _statuses([b for b in truth.bins if b in said and said[b]["status"] != "UNSEEN"], said, truth)
+    flags = [(truth.bins[b]["misplaced"] == "1", bool(said[b]["misplaced"])) for b in counted]
+    out["misplaced"] = _prf(flags)
+    out["ece"] = _ece([(float(said[b]["confidence"]), said[b]["status"] == truth.bins[b]["status"]) for b in counted])
+    out |= _tags(counted, said, truth)
+    errors = [
+        float(np.linalg.norm(np.subtract(said[b]["position"], [float(truth.bins[b][k]) for k in "xyz"]))) for b in counted
+    ]
+    out["position_error_m"] = {"p50": _percentile(errors, 50), "p95": _percentile(errors, 95)}
+    out |= _findings(counted, said, truth)
+    out["unseen_as_wrong"] = {
+        k: _rounded(v * len(counted) / len(reachable)) if reachable and v is not None else None
+        for k, v in accuracies.items()
+        if k in ("facings_exact", "units_within_1", "status_accuracy")
+    }
+    seconds = float(report.get("seconds") or 0.0)
+    facings = sum(int(t["facings"]) for t in truth.bins.values())
+    out["seconds"] = round(seconds, 1)
+    out["facings_per_hour"] = round(facings / seconds * 3600) if seconds else None
+    return out
+
+
+def _observations(observations: Sequence[Row], truth: Truth, bins_twice: int) -> dict[str, Any]:
+    """One-to-one matching with front-row items within `MATCH_M`, nearest pairs overall."""
+    ids = Counter(o["observation_id"] for o in observations)
+    repeated = sum(n - 1 for n in ids.values())
+    if not observations or not truth.front:
+        return {"duplicates": bins_twice + repeated, "bin_assignment_accuracy": None, "sku_top1": None}
+    a = np.array([[float(o[k]) for k in "xyz"] for o in observations])
+    b = np.array([[float(t[k]) for k in "xyz"] for t in truth.front])
+    pairs = cKDTree(a).sparse_distance_matrix(cKDTree(b), MATCH_M, output_type="coo_matrix")
+    match = _assign(pairs.row, pairs.col, pairs.data, len(a))
+    right_bin = sum(m >= 0 and observations[n]["bin_id"] == truth.front[m]["bin_id"] for n, m in enumerate(match))
+    right_sku = sum(m >= 0 and observations[n]["sku"] == truth.front[m]["sku"] for n, m in enumerate(match))
+    # An observation without a partner whose neighbourhood holds an item that has one was counted twice.
+    lonely = {int(r) for r in pairs.row} - {n for n, m in enumerate(match) if m >= 0}
+    return {
+        "duplicates": bins_twice + repeated + len(lonely),
+        "bin_assignment_accuracy": _ratio(right_bin, len(observations)),
+        "sku_top1": _ratio(right_sku, len(observations)),
+        "observations": len(observations),
+        "observations_unmatched": sum(m < 0 for m in match),
+        "front_items": len(truth.front),
+        "front_items_found": _ratio(sum(m >= 0 for m in match), len(truth.front)),
+    }
+
+
+def _assign(rows: NDArray[Any], cols: NDArray[Any], cost: NDArray[Any], n: int) -> list[int]:
+    """Minimum-cost one-to-one matching of a sparse bipartite graph, component by component; -1 unmatched."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    match = [-1] * n
+    if not len(rows):
+        return match
+    m = int(cols.max()) + 1
+    graph = coo_matrix((np.ones(len(rows)), (rows, cols + n)), shape=(n + m, n + m))
+    _, label = connected_components(graph, directed=False)
+    groups: dict[int, list[int]] = {}
+    for e, r in enumerate(rows):
+        groups.setdefault(int(label[r]), []).append(e)
+    for edges in groups.values():
+        rs, cs = sorted({int(rows[e]) for e in edges}), sorted({int(cols[e]) for e in edges})
+        table = np.full((len(rs), len(cs)), 1e3)
+        for e in edges:
+            table[rs.index(int(rows[e])), cs.index(int(cols[e]))] = cost[e]
+        for i, j in zip(*linear_sum_assignment(table), strict=True):
+            if table[i, j] < 1e3:
+                match[rs[i]] = cs[j]
+    return match
+
+
+def _bin_accuracies(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+    def mean(f: Callable[[str], float]) -> float | None:
+        return _rounded(float(np.mean([f(b) for b in counted]))) if counted else None
+
+    def gap(b: str, key: str) -> float:
+        return abs(float(said[b][key]) - float(truth.bins[b][key]))
+
+    return {
+        "facings_exact": mean(lambda b: gap(b, "facings") < 0.5),
+        "facings_mae": mean(lambda b: gap(b, "facings")),
+        "units_within_1": mean(lambda b: abs(round(float(said[b]["units"])) - int(truth.bins[b]["units"])) <= 1),
+        "units_mae": mean(lambda b: gap(b, "units")),
+        "status_accuracy": mean(lambda b: said[b]["status"] == truth.bins[b]["status"]),
+    }
+
+
+def _intervals(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+    """Coverage, width, CRPS and randomised PIT (Czado et al., 2009).
+
+    A map gives a mean and a 95 % interval; between them a normal distribution on whole numbers, cut at the interval's
+    ends widened by one, stands for the belief.
+    """
+    if not counted:
+        return {k: None for k in ("interval_coverage", "interval_width", "interval_crps", "interval_pit_ks")}
+    rng = np.random.default_rng(0)
+    inside, width, crps, pit = [], [], [], []
+    for b in counted:
+        s, true = said[b], int(truth.bins[b]["units"])
+        low, high, mean = int(s["units_low"]), int(s["units_high"]), float(s["units"])
+        inside.append(low <= true <= high)
+        width.append(high - low)
+        support = np.arange(max(0, low - 1), high + 2)
+        if high == low:
+            p = (support == low).astype(float)
+        else:
+            cdf = norm.cdf(np.concatenate([[support[0] - 0.5], support + 0.5]), mean, (high - low) / 3.92)
+            p = np.diff(cdf)
+            p /= max(p.sum(), 1e-12)
+        steps = np.arange(0, max(int(support[-1]), true) + 2)
+        F = np.array([p[support <= k].sum() for k in steps])
+        crps.append(float(((F - (steps >= true)) ** 2).sum()))
+        below, upto = float(p[support < true].sum()), float(p[support <= true].sum())
+        pit.append(below + rng.random() * (upto - below))
+    return {
+        "interval_coverage": _rounded(float(np.mean(inside))),
+        "interval_width": _rounded(float(np.mean(width))),
+        "interval_crps": _rounded(float(np.mean(crps))),
+        "interval_pit_ks": _rounded(float(kstest(pit, "uniform").statistic)),
+    }
+
+
+def _statuses(bins: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+    """Precision and recall over bins that got a count."""
+    out = {}
+    for name in STATUSES[:3]:
+        true = [b for b in bins if truth.bins[b]["status"] == name]
+        claimed = [b for b in bins if said[b]["status"] == name]
+        hit = sum(truth.bins[b]["status"] == name for b in claimed)
+        out[name] = {
+            "precision": _ratio(hit, len(claimed)),
+            "recall": _ratio(hit, len(true)),
+            "true": len(true),
+            "said": len(claimed),
+        }
+    out["UNSEEN"] = {
+        "precision": None,
+        "recall": None,
+        "true": sum(t["reachable"] == "0" for t in truth.bins.values()),
+        "said": sum(s["status"] == "UNSEEN" for s in said.values()),
+    }
+    return out
+
+
+def _prf(flags: Sequence[tuple[bool, bool]]) -> dict[str, float | None]:
+    hit = sum(t and s for t, s in flags)
+    precision, recall = _ratio(hit, sum(s for _, s in flags)), _ratio(hit, sum(t for t, _ in flags))
+    f1 = _rounded(2 * precision * recall / (precision + recall)) if precision and recall else (0.0 if hit == 0 and flags else None)
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def _ece(rated: Sequence[tuple[float, bool]]) -> float | None:
+    """Expected calibration error in equal-width bins (Naeini et al., 2015)."""
+    if not rated:
+        return None
+    confidence, right = np.array([c for c, _ in rated]), np.array([r for _, r in rated], dtype=float)
+    index = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = [
+        (index == k).mean() * abs(confidence[index == k].mean() - right[index == k].mean())
+        for k in range(ECE_BINS)
+        if (index == k).any()
+    ]
+    return _rounded(float(sum(gaps)))
+
+
+def _tags(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+    """Prices read of those printed, and right of those read (as numbers: the separator is a matter of style)."""
+    printed = [b for b in counted if truth.bins[b]["tag_price"]]
+    answered = [b for b in printed if said[b]["tag_price"]]
+    exact = sum(_digits(said[b]["tag_price"]) == _digits(truth.bins[b]["tag_price"]) for b in answered)
+    return {"tag_answered": _ratio(len(answered), len(printed)), "tag_exact": _ratio(exact, len(answered))}
+
+
+def _digits(text: str) -> str:
+    return "".join(c for c in text if c.isdigit())
+
+
+def _findings(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+    inside = set(counted)
+    claimed = {(b, f.rsplit("/", 1)[1]) for b in counted for f in said[b]["findings"]}
+    true = {t for t in truth.findings if t[0] in inside}
+    kinds = sorted({k for _, k in claimed})
+    per = {
+        k: {
+            "precision": _ratio(len({c for c in claimed if c[1] == k} & true), sum(c[1] == k for c in claimed)),
+            "recall": _ratio(len({c for c in claimed if c[1] == k} & true), sum(t[1] == k for t in true)),
+        }
+        for k in kinds
+    }
+    both = claimed & true
+    # Every finding of this version blames the shelf.
+    right = sum(truth.causes[f] == "shelf" for f in both)
+    return {
+        "findings": per,
+        "verdict_accuracy": _ratio(right, len(both)),
+        "false_alarms_per_1000": _rounded(1000 * len(claimed - true) / len(counted)) if counted else None,
+    }
+
+
+def _percentile(values: Sequence[float], q: float) -> float | None:
+    return _rounded(float(np.percentile(values, q))) if values else None
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return _rounded(part / whole) if whole else None
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
