@@ -23,6 +23,7 @@ from shelfscan.bundle import load_bundle
 from shelfscan.config import Config, load_config
 from shelfscan.errors import BadInput
 from shelfscan.model.bundle import Bundle
+from shelfscan.ready import announce_ready
 
 DIAGNOSTICS_S = 1.0
 #: Exit status of a node whose input is wrong: starting it again would not help.
@@ -138,7 +139,10 @@ class ShelfscanNode(LifecycleNode):
         return self._transition(self.acquire, lambda: LifecycleNode.on_configure(self, state))
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition(self.begin, lambda: LifecycleNode.on_activate(self, state))
+        done = self._transition(self.begin, lambda: LifecycleNode.on_activate(self, state))
+        if done == TransitionCallbackReturn.SUCCESS:
+            announce_ready()
+        return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition(self.halt, lambda: LifecycleNode.on_deactivate(self, state))
