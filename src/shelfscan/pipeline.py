@@ -14,10 +14,11 @@ from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, BinCoverage, Observation, TagReading
+from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, TagReading
 from shelfscan.model.store import BinPlace, Store
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
-from shelfscan.perception.localise import GRID, FaceView, box_depth, view_of
+from shelfscan.perception.fronts import front_grid
+from shelfscan.perception.localise import FaceView, box_depth, view_of
 from shelfscan.perception.recognise import Recogniser
 from shelfscan.perception.upright import upright_size
 from shelfscan.ports import Detector, TagReader
@@ -64,6 +65,7 @@ class ScanPipeline:
         observations: list[Observation] = []
         tags: list[TagReading] = []
         coverage: dict[str, BinCoverage] = {}
+        fronts: list[FrontGrid] = []
         evidence: dict[str, bytes] = {}
         warnings: list[str] = []
         quality: dict[str, float] = {}
@@ -91,6 +93,7 @@ class ScanPipeline:
                 observations += self._products(bundle, view, picture, found)
                 tags += self._read_tags(view, picture, found)
                 self._cover(bundle, view, picture, coverage, evidence)
+                fronts.append(front_grid(view))
         bays = sorted({self._store.places[b].bay_id for b in coverage})
         scan = BayScan(
             bundle.mission_id,
@@ -101,6 +104,7 @@ class ScanPipeline:
             tuple(observations),
             tuple(tags),
             tuple(coverage[b] for b in sorted(coverage)),
+            tuple(fronts),
             quality,
             tuple(warnings),
         )
@@ -193,10 +197,8 @@ class ScanPipeline:
             if share(seen) > 0.99 and not name:
                 name = f"{bin_id}/{bundle.capture_id}-{view.head.name}.jpg"
                 evidence[name] = _crop_front(view, front, picture)
-            depth = _column_depth(view, front.place)
-            merged = tuple(max(a, b) for a, b in zip(depth, before.depth_m or (-1.0,) * len(depth), strict=True))
             coverage[bin_id] = BinCoverage(
-                bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), merged, name
+                bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), name
             )
 
 
@@ -234,25 +236,6 @@ def _sharpness(picture: Rgb) -> float:
     """Variance of the Laplacian of a reduced picture (Pech-Pacheco et al., 2000)."""
     gray = cv2.cvtColor(picture[::3, ::3], cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(gray, cv2.CV_32F).var())
-
-
-def _column_depth(view: FaceView, place: BinPlace, columns: int = 16) -> tuple[float, ...]:
-    """Per column of the front, the median depth of what is seen through it, metres behind the front plane; -1 unknown."""
-    z = np.linspace(place.z0_m + 0.02, place.z0_m + 0.6 * (place.z1_m - place.z0_m), 5)
-    x = place.x0_m + (np.arange(columns) + 0.5) * (place.x1_m - place.x0_m) / columns
-    points = np.zeros((len(z), columns, 3))
-    points[..., 0], points[..., 2] = x[None], z[:, None]
-    px = view.to_pixels(points) / GRID
-    with np.errstate(invalid="ignore"):
-        inside = (px[..., 0] >= 0) & (px[..., 0] < view.depth.shape[1]) & (px[..., 1] >= 0) & (px[..., 1] < view.depth.shape[0])
-    rows = np.where(inside, px[..., 1], 0).astype(np.int64)
-    cols = np.where(inside, px[..., 0], 0).astype(np.int64)
-    behind = np.where(inside, view.depth[rows, cols], np.nan) + float(view.eye_face_m[1])
-    out = []
-    for column in behind.T:
-        known = column[np.isfinite(column)]
-        out.append(round(max(0.0, float(np.median(known))), 3) if len(known) >= 2 else -1.0)
-    return tuple(out)
 
 
 def _crop_front(view: FaceView, front: FrontSeen, picture: Rgb) -> bytes:

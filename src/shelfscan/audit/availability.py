@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shelfscan.audit.match import Placed
+from shelfscan.audit.match import BinMatch, Placed
 from shelfscan.audit.tags import BinTag, amount
 from shelfscan.audit.units import Units, estimate
 from shelfscan.model.catalogue import Product
@@ -17,23 +17,20 @@ from shelfscan.model.store import BinPlace
 CELLS = COVERAGE_COLUMNS * COVERAGE_ROWS
 #: A front counts as seen in full with this share of its cells: one cell may fall to a pixel's rounding.
 IN_FULL = 0.99
-#: Columns of an empty bin show the back of the shelf; what stands nearer by this share of an item's depth is something.
-SOMETHING_SHARE = 0.5
-#: Share of a bin's columns that must show something for an undetected product to be feared.
-OCCUPIED_SHARE = 0.2
+#: An empty bin whose depth could be judged in less of its places than this stays in doubt.
+JUDGED_LEAST = 0.5
 
 
 @dataclass(frozen=True)
 class Look:
     """What all captures together saw of one bin's front.
 
-    ``seen`` and ``blocked`` are cell masks (see `BinCoverage`); ``depth_m`` per column, -1 unknown; ``failure`` says
-    why the viewpoints that should have seen it have no scan, as one of `UnseenReason`'s words, or is empty.
+    ``seen`` and ``blocked`` are cell masks (see `BinCoverage`); ``failure`` says why the viewpoints that should have
+    seen it have no scan, as one of `UnseenReason`'s words, or is empty.
     """
 
     seen: int = 0
     blocked: int = 0
-    depth_m: tuple[float, ...] = ()
     stamp_ns: int = 0
     evidence: tuple[str, ...] = ()
     failure: str = ""
@@ -58,28 +55,19 @@ def unseen_reason(look: Look) -> UnseenReason:
     return UnseenReason.OUT_OF_VIEW
 
 
-def occupied(look: Look, place: BinPlace, product: Product) -> float:
-    """Share of a bin's columns through which depth shows something nearer than the back of the shelf, 0..1."""
-    known = [d for d in look.depth_m if d >= 0]
-    if not known:
-        return 0.0
-    empty_beyond_m = place.depth_m - SOMETHING_SHARE * product.depth_m
-    return sum(d < empty_beyond_m for d in known) / len(known)
-
-
 def bin_state(
     place: BinPlace,
     line: PlanogramLine,
     product: Product,
-    placed: Sequence[Placed],
+    match: BinMatch,
     look: Look,
     tag: BinTag | None,
     position: tuple[float, float, float],
     observed_at: str,
-    findings: Sequence[Finding] = (),
 ) -> BinState:
     """The belief about one bin. A bin that was not seen in full is UNSEEN, never empty."""
-    front = [p for p in placed if p.front and p.planned]
+    front = [p for p in match.placed if p.planned]
+    strangers = len(front) < len(match.placed)
     units = estimate(front, line, product)
     if not look.in_full:
         # What was seen is a lower bound; the interval says the rest is not known.
@@ -87,7 +75,7 @@ def bin_state(
             bin_id=place.bin_id,
             sku=line.sku,
             status=BinStatus.UNSEEN,
-            misplaced=any(p.front and not p.planned for p in placed),
+            misplaced=strangers,
             facings=len(front),
             units=units.best,
             units_low=len(front),
@@ -97,7 +85,6 @@ def bin_state(
             position=position,
             observed_at=observed_at,
             reason=str(unseen_reason(look)),
-            findings=tuple(f.finding_id for f in findings),
             evidence=look.evidence,
         )
     status = status_of(units, line)
@@ -105,16 +92,15 @@ def bin_state(
         bin_id=place.bin_id,
         sku=line.sku,
         status=status,
-        misplaced=any(p.front and not p.planned for p in placed),
+        misplaced=strangers,
         facings=len(front),
         units=units.best,
         units_low=units.low,
         units_high=units.high,
-        confidence=round(confidence_of(status, units, line, product, front, look, place), 3),
+        confidence=round(confidence_of(status, units, line, front, match.judged), 3),
         tag_price=tag.price if tag else "",
         position=position,
         observed_at=observed_at,
-        findings=tuple(f.finding_id for f in findings),
         evidence=look.evidence,
     )
 
@@ -127,18 +113,15 @@ def status_of(units: Units, line: PlanogramLine) -> BinStatus:
 
 
 def confidence_of(
-    status: BinStatus,
-    units: Units,
-    line: PlanogramLine,
-    product: Product,
-    front: Sequence[Placed],
-    look: Look,
-    place: BinPlace,
+    status: BinStatus, units: Units, line: PlanogramLine, front: Sequence[Placed], judged: float
 ) -> float:
-    """Probability that the status is right: a stated rule of thumb, not yet calibrated."""
+    """Probability that the status is right: a stated rule of thumb, not yet calibrated.
+
+    ``judged``: share of the bin's places whose depth could be measured.
+    """
     if status is BinStatus.OUT_OF_STOCK:
-        return 0.97 - 0.6 * min(1.0, occupied(look, place, product) / OCCUPIED_SHARE)
-    sure = 0.9 + 0.09 * min(1.0, sum(p.seen.score for p in front) / max(1, len(front)))
+        return 0.6 + 0.37 * min(1.0, judged / JUDGED_LEAST)
+    sure = sum(p.confidence for p in front) / max(1, len(front))
     if status is BinStatus.OK and units.low <= line.low_at_units:
         # The interval reaches into LOW: a faced-up bin looks full.
         sure *= 0.93
@@ -148,7 +131,7 @@ def confidence_of(
 
 
 def findings_of(
-    place: BinPlace, line: PlanogramLine, product: Product, placed: Sequence[Placed], look: Look, tag: BinTag | None, status: BinStatus
+    place: BinPlace, line: PlanogramLine, product: Product, match: BinMatch, look: Look, tag: BinTag | None, state: BinState
 ) -> list[Finding]:
     """What a person should know about a bin that was seen in full; one finding a cause."""
     if not look.in_full:
@@ -161,14 +144,14 @@ def findings_of(
             Finding(f"{place.bin_id}/{kind}", place.bin_id, kind, "shelf", round(confidence, 3), round(value, 2), suggestion, picture)
         )
 
-    if status is BinStatus.OUT_OF_STOCK:
-        add("out_of_stock", 0.9, product.price, f"refill {line.sku} {product.name}")
-    elif status is BinStatus.LOW:
-        add("low", 0.8, product.price, f"top up {line.sku} {product.name}")
-    strangers = [p for p in placed if p.front and not p.planned]
+    if state.status is BinStatus.OUT_OF_STOCK:
+        add("out_of_stock", state.confidence, product.price, f"refill {line.sku} {product.name}")
+    elif state.status is BinStatus.LOW:
+        add("low", state.confidence, product.price, f"top up {line.sku} {product.name}")
+    strangers = [p for p in match.placed if not p.planned]
     if strangers:
         names = ", ".join(sorted({p.sku or "something unknown" for p in strangers}))
-        add("misplaced", min(0.95, max(p.seen.score for p in strangers)), product.price, f"take out {names}; planned is {line.sku}")
+        add("misplaced", max(p.confidence for p in strangers), product.price, f"take out {names}; planned is {line.sku}")
     printed = amount(tag.price) if tag and tag.price else None
     if tag is None:
         add("missing_tag", 0.7, 0.0, f"print a tag for {line.sku}")

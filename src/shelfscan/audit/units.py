@@ -33,7 +33,7 @@ def estimate(front: Sequence[Placed], line: PlanogramLine, product: Product) -> 
     total = 0
     at_edge = True
     for p in front:
-        missing = round((p.seen.face_m[1] - FRONT_M) / step)
+        missing = round((p.face_m[1] - FRONT_M) / step)
         missing = min(line.facings_deep - 1, max(0, missing))
         at_edge = at_edge and missing == 0
         total += line.facings_deep - missing

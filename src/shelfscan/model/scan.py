@@ -5,8 +5,13 @@ These documents are what the ledger keeps, so each converts to and from plain JS
 
 from __future__ import annotations
 
+import base64
+import zlib
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shelfscan.model.detections import Candidate
 
@@ -58,15 +63,66 @@ class BinCoverage:
 
     ``seen`` has bit ``row * COVERAGE_COLUMNS + column`` set for a seen cell (row 0 at the bottom, column 0 at the
     left); ``blocked`` likewise for cells hidden by something standing in front of the shelf's front plane;
-    ``depth_m`` is per column the median measured depth behind the front plane (-1 where not measured); ``evidence``
-    names the picture of the front that this capture took, when it shows all of it.
+    ``evidence`` names the picture of the front that this capture took, when it shows all of it.
     """
 
     bin_id: str
     seen: int
     blocked: int
-    depth_m: tuple[float, ...] = ()
     evidence: str = ""
+
+
+#: Cells of a `FrontGrid`: metres along the face and up.
+FRONT_X_M = 0.01
+FRONT_Z_M = 0.02
+UNKNOWN_MM = -32768
+
+
+@dataclass(frozen=True, eq=False)
+class FrontGrid:
+    """How far behind the front plane the front-most surface stands, per cell of a gondola face, as one head saw it.
+
+    ``depth_mm``: (rows, columns) int16 millimetres behind the face frame's y = 0, `UNKNOWN_MM` where nothing was
+    measured; cell (0, 0) begins at column ``column`` and row ``row`` of the face's grid (`FRONT_X_M`, `FRONT_Z_M`,
+    from the face frame's origin). ``eye_x_m``, ``eye_z_m``: where the camera was.
+    """
+
+    head: str
+    gondola_id: str
+    column: int
+    row: int
+    eye_x_m: float
+    eye_z_m: float
+    depth_mm: NDArray[np.int16]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data; the depths as compressed text."""
+        packed = zlib.compress(self.depth_mm.astype("<i2").tobytes(), 6)
+        return {
+            "head": self.head,
+            "gondola_id": self.gondola_id,
+            "column": self.column,
+            "row": self.row,
+            "eye_x_m": self.eye_x_m,
+            "eye_z_m": self.eye_z_m,
+            "shape": list(self.depth_mm.shape),
+            "depth_mm": base64.b64encode(packed).decode("ascii"),
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> FrontGrid:
+        """Inverse of `to_json`."""
+        raw = np.frombuffer(zlib.decompress(base64.b64decode(data["depth_mm"])), "<i2")
+        depth = raw.astype(np.int16).reshape(data["shape"])
+        return FrontGrid(
+            data["head"], data["gondola_id"], data["column"], data["row"], data["eye_x_m"], data["eye_z_m"], depth
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FrontGrid) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((self.head, self.gondola_id, self.column, self.row, self.depth_mm.tobytes()))
 
 
 @dataclass(frozen=True)
@@ -81,12 +137,20 @@ class BayScan:
     observations: tuple[Observation, ...]
     tags: tuple[TagReading, ...]
     coverage: tuple[BinCoverage, ...]
+    fronts: tuple[FrontGrid, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return asdict(self)
+        data = {name: getattr(self, name) for name in ("mission_id", "viewpoint_id", "capture_id", "stamp_ns")}
+        data["bay_ids"] = list(self.bay_ids)
+        for name in ("observations", "tags", "coverage"):
+            data[name] = [asdict(item) for item in getattr(self, name)]
+        data["fronts"] = [grid.to_json() for grid in self.fronts]
+        data["quality"] = dict(self.quality)
+        data["warnings"] = list(self.warnings)
+        return data
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> BayScan:
@@ -102,9 +166,9 @@ class BayScan:
                 TagReading(**{**t, "face_m": tuple(t["face_m"]), "box_px": tuple(t["box_px"])}) for t in data["tags"]
             ),
             coverage=tuple(
-                BinCoverage(c["bin_id"], int(c["seen"]), int(c["blocked"]), tuple(c["depth_m"]), c["evidence"])
-                for c in data["coverage"]
+                BinCoverage(c["bin_id"], int(c["seen"]), int(c["blocked"]), c["evidence"]) for c in data["coverage"]
             ),
+            fronts=tuple(FrontGrid.from_json(g) for g in data.get("fronts", ())),
             quality=dict(data["quality"]),
             warnings=tuple(data["warnings"]),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,8 @@ from shelfscan.perception.localise import GRID, FaceView
 
 #: Something this much nearer than the front plane hides what is behind it.
 BLOCK_M = 0.06
+#: ... and at least so many cells of the depth grid wide and high (about 3 cm at the shelf).
+BLOCK_CELLS = 11
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ def fronts_seen(view: FaceView, T_face_base: NDArray[np.float64], places: Sequen
     """Coverage of every bin front that is at least partly in view."""
     out = []
     eye_x = float(view.eye_face_m[0])
+    with np.errstate(invalid="ignore"):
+        near = (view.depth < -float(view.eye_face_m[1]) - BLOCK_M).astype(np.uint8)
+    # What hides a shelf is larger than a stray match: only what survives an opening counts.
+    before = cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((BLOCK_CELLS, BLOCK_CELLS), np.uint8)).astype(bool)
     for place in places:
         if place.x1_m < eye_x - 0.9 or place.x0_m > eye_x + 0.9:
             continue
@@ -41,10 +48,7 @@ def fronts_seen(view: FaceView, T_face_base: NDArray[np.float64], places: Sequen
         px = view.to_pixels(middle) / GRID
         rows = np.clip(px[..., 1], 0, view.depth.shape[0] - 1).astype(np.int64)
         cols = np.clip(px[..., 0], 0, view.depth.shape[1] - 1).astype(np.int64)
-        measured = view.depth[rows, cols]
-        expected = -float(view.eye_face_m[1])
-        with np.errstate(invalid="ignore"):
-            hidden = cells & (measured < expected - BLOCK_M)
+        hidden = cells & before[rows, cols]
         out.append(FrontSeen(place, cells & ~hidden, hidden))
     return out
 

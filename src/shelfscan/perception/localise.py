@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shelfscan.model.geometry import Array, apply, inverse
 from shelfscan.model.imaging import FrameBundle, Head, HeadFrame
 from shelfscan.model.store import Gondola, Store
-from shelfscan.perception.stereo import Depth, depth_map
+from shelfscan.perception.stereo import depth_map
 from shelfscan.perception.upright import to_sensor, to_upright, upright_size
 
 #: Stereo points are gathered on the RGB picture at this fraction of its resolution.
@@ -26,7 +26,8 @@ BEHIND_M = 0.12
 class FaceView:
     """One head's view of one gondola face.
 
-    ``depth``: (h/GRID, w/GRID) float32 metres along the RGB optical axis on the upright picture, NaN where unknown.
+    ``depth``: (h/GRID, w/GRID) float32 metres along the RGB optical axis on the upright picture, NaN where unknown;
+    ``points_face``: (N, 3) float32 what stereo measured, in the face frame.
     """
 
     head: Head
@@ -34,6 +35,7 @@ class FaceView:
     T_face_rgb: Array
     T_map_face: Array
     depth: NDArray[np.float32]
+    points_face: NDArray[np.float32]
     valid_fraction: float
 
     @property
@@ -75,16 +77,23 @@ def view_of(bundle: FrameBundle, frame: HeadFrame, store: Store) -> FaceView | N
     T_face_left = inverse(T_map_face) @ bundle.T_map_base @ head.left.T_base_optical
     standoff = -float(T_face_left[1, 3])
     depth = depth_map(head, frame.left, frame.right, max(0.3, standoff - BEFORE_M), standoff + gondola.depth_m + BEHIND_M)
-    on_rgb = _on_rgb(head, depth)
-    return FaceView(head, gondola, inverse(T_map_face) @ T_map_rgb, T_map_face, on_rgb, float(np.isfinite(depth).mean()))
-
-
-def _on_rgb(head: Head, depth: Depth) -> NDArray[np.float32]:
-    """Stereo depth seen from the RGB camera, nearest surface first, on a coarse upright grid."""
     sub = depth[::2, ::2]
     rows, cols = np.nonzero(np.isfinite(sub))
     z = sub[rows, cols].astype(np.float64)
     points = head.left.intrinsics.deproject(np.stack([cols * 2.0, rows * 2.0], axis=-1), z)
+    return FaceView(
+        head,
+        gondola,
+        inverse(T_map_face) @ T_map_rgb,
+        T_map_face,
+        _on_rgb(head, points),
+        apply(T_face_left, points).astype(np.float32),
+        float(np.isfinite(depth).mean()),
+    )
+
+
+def _on_rgb(head: Head, points: Array) -> NDArray[np.float32]:
+    """Stereo points (N, 3) of the left camera seen from the RGB camera, nearest first, on a coarse upright grid."""
     local = apply(inverse(head.rgb.T_base_optical) @ head.left.T_base_optical, points)
     px = to_upright(head.rgb.intrinsics.project(local), head.rgb)
     w, h = upright_size(head.rgb)

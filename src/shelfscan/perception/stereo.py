@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
@@ -12,6 +13,10 @@ from shelfscan.model.imaging import Gray, Head
 
 Depth = NDArray[np.float32]
 BLOCK_PX = 5
+#: Side of the square in which texture is looked for, and how much of it, against the picture's own noise, is needed.
+TEXTURE_PX = 9
+TEXTURE_OVER_NOISE = 1.6
+TEXTURE_LEAST = 4.0
 
 
 @lru_cache(maxsize=16)
@@ -42,5 +47,21 @@ def depth_map(head: Head, left: Gray, right: Gray, near_m: float, far_m: float) 
     raw = _matcher(least, count).compute(left, right)
     disparity = raw.astype(np.float32) / 16.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.where(disparity > least, f_b / disparity, np.nan)
+        depth = np.where((disparity > least) & _textured(left), f_b / disparity, np.nan)
     return np.asarray(depth.astype(np.float32))
+
+
+def _textured(picture: Gray) -> NDArray[np.bool_]:
+    """Where there is something to match *along the epipolar line*; (H, W).
+
+    Semi-global matching fills bare surfaces from their borders, so that an empty shelf looks closed by its edge strip.
+    A hole is better than such a guess. Noise is estimated as in Immerkaer, CVIU 1996.
+    """
+    gradient = np.abs(cv2.Sobel(picture, cv2.CV_16S, 1, 0, ksize=3)).astype(np.float32)
+    mean = cv2.boxFilter(gradient, -1, (TEXTURE_PX, TEXTURE_PX))
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    # The median, not Immerkaer's mean: most of a full shelf is texture, which is not noise.
+    response = np.abs(cv2.filter2D(picture[::2, ::2], cv2.CV_32F, mask))
+    noise = float(np.median(response)) / (6 * 0.6745)
+    noise_gradient = math.sqrt(12.0) * noise * math.sqrt(2.0 / math.pi)
+    return np.asarray(mean > max(TEXTURE_LEAST, TEXTURE_OVER_NOISE * noise_gradient))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
 
 from shelfscan.audit.availability import Look, bin_state, findings_of
-from shelfscan.audit.match import Placed, Seen, place_products
+from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
 from shelfscan.audit.tags import TAG_BELOW_M, agree, place_tags
 from shelfscan.model.catalogue import Catalogue
+from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import apply
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, TagReading
+from shelfscan.model.scan import BayScan, FrontGrid, TagReading
 from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, UnseenReason
-from shelfscan.model.store import BinPlace, Store
+from shelfscan.model.store import BinPlace, Gondola, Store
 from shelfscan.ports import Event
 from shelfscan.stock.fuse import Cluster, fuse, latest_per_viewpoint
 
@@ -83,13 +85,18 @@ class StockProjector:
         for scan in scans:
             for tag in scan.tags:
                 tags.setdefault(tag.gondola_id, []).append(tag)
+        fronts: dict[str, list[FrontGrid]] = {}
+        for scan in scans:
+            for grid in scan.fronts:
+                fronts.setdefault(grid.gondola_id, []).append(grid)
         looks = self._looks(scans)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
         findings: list[Finding] = []
         for _, gondola in self._store.gondolas():
             gid = gondola.gondola_id
-            made = self._face(self._store.places_of(gid), clusters.get(gid, []), tags.get(gid, []), looks)
+            front = FaceFront.fuse(fronts.get(gid, []), gondola.length_m, gondola.height_m)
+            made = self._face(gondola, clusters.get(gid, []), tags.get(gid, []), front, looks)
             bins += made[0]
             products += made[1]
             findings += made[2]
@@ -104,25 +111,31 @@ class StockProjector:
         )
 
     def _face(
-        self, places: Sequence[BinPlace], clusters: Sequence[Cluster], tags: Sequence[TagReading], looks: Mapping[str, Look]
+        self,
+        gondola: Gondola,
+        clusters: Sequence[Cluster],
+        tags: Sequence[TagReading],
+        front: FaceFront,
+        looks: Mapping[str, Look],
     ) -> tuple[list[BinState], list[PlacedProduct], list[Finding]]:
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks)) for c in clusters]
-        placed = place_products(seen, places, self._planogram, self._catalogue)
+        places = self._store.places_of(gondola.gondola_id)
+        matched = match_face(seen, places, self._planogram, self._catalogue, front)
         tags_of = place_tags(tags, places)
-        shifts = self._shifts(places, placed, tags_of)
+        shifts = self._shifts(places, matched, tags_of)
         bins, products, findings = [], [], []
         for place in places:
             line = self._planogram[place.bin_id]
             product = self._catalogue[line.sku]
             look = looks.get(place.bin_id, Look(failure=self._failure(place.bay_id)))
-            inside = placed[place.bin_id]
+            match = matched[place.bin_id]
             tag = agree(tags_of[place.bin_id]) if place.bin_id in tags_of else None
-            draft = bin_state(place, line, product, inside, look, tag, (0.0, 0.0, 0.0), "")
-            found = findings_of(place, line, product, inside, look, tag, draft.status)
-            findings += found
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
-            bins.append(bin_state(place, line, product, inside, look, tag, position, iso_utc(look.stamp_ns), found))
-            products += [_product_row(p, place, self._catalogue) for p in inside if p.front and p.sku]
+            state = bin_state(place, line, product, match, look, tag, position, iso_utc(look.stamp_ns))
+            found = findings_of(place, line, product, match, look, tag, state)
+            findings += found
+            bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
+            products += [_product_row(p, place, self._catalogue) for p in match.placed]
         return bins, products, findings
 
     def _looks(self, scans: Sequence[BayScan]) -> dict[str, Look]:
@@ -130,9 +143,6 @@ class StockProjector:
         for scan in scans:
             for c in scan.coverage:
                 before = out.get(c.bin_id, Look())
-                depth = c.depth_m
-                if before.depth_m and depth:
-                    depth = tuple(max(a, b) for a, b in zip(before.depth_m, depth, strict=True))
                 evidence = before.evidence
                 name = f"evidence/{c.evidence}"
                 if c.evidence and name not in evidence:
@@ -141,7 +151,6 @@ class StockProjector:
                 out[c.bin_id] = Look(
                     seen,
                     (before.blocked | c.blocked) & ~seen,
-                    depth or before.depth_m,
                     max(before.stamp_ns, scan.stamp_ns),
                     evidence,
                     self._failure(self._store.places[c.bin_id].bay_id),
@@ -159,7 +168,7 @@ class StockProjector:
         return str(UnseenReason.SKIPPED) if missing else ""
 
     def _shifts(
-        self, places: Sequence[BinPlace], placed: Mapping[str, Sequence[Placed]], tags_of: Mapping[str, Sequence[TagReading]]
+        self, places: Sequence[BinPlace], matched: Mapping[str, BinMatch], tags_of: Mapping[str, Sequence[TagReading]]
     ) -> dict[str, tuple[float, float, float]]:
         """Per bay, how far the shelf was found from where the layout has it: (x, y, z) in the face frame, metres.
 
@@ -171,9 +180,9 @@ class StockProjector:
         for place in places:
             line = self._planogram[place.bin_id]
             pitch = (place.x1_m - place.x0_m) / line.facings_wide
-            for p in placed[place.bin_id]:
-                if p.planned and p.front:
-                    x.setdefault(place.bay_id, []).append(p.seen.face_m[0] - (place.x0_m + (p.column + 0.5) * pitch))
+            for p in matched[place.bin_id].placed:
+                if p.planned and p.seen is not None:
+                    x.setdefault(place.bay_id, []).append(p.face_m[0] - (place.x0_m + (p.column + 0.5) * pitch))
             for tag in tags_of.get(place.bin_id, ()):
                 y.setdefault(place.bay_id, []).append(tag.face_m[1])
                 z.setdefault(place.bay_id, []).append(tag.face_m[2] - (place.z0_m - TAG_BELOW_M))
@@ -195,8 +204,7 @@ def _product_row(p: Placed, place: BinPlace, catalogue: Catalogue) -> PlacedProd
     """The item's centre lies half its depth behind the front that was measured."""
     product = catalogue.get(p.sku)
     behind = product.depth_m / 2 if product else 0.03
-    x, y, z = p.seen.face_m
+    x, y, z = p.face_m
     centre = apply(place.T_map_face, np.array([x, y + behind, z]))
     position = (round(float(centre[0]), 4), round(float(centre[1]), 4), round(float(centre[2]), 4))
-    best = p.seen.similarity(p.sku)
-    return PlacedProduct(p.seen.key, place.bin_id, p.sku, position, round(min(1.0, p.seen.score * (0.5 + best / 2)), 3))
+    return PlacedProduct(p.key, place.bin_id, p.sku, position, p.confidence)
