@@ -125,7 +125,7 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         return None
     from shelfscan.adapters.wms_builtin import BuiltinWms
 
-    return BuiltinWms.open(run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)
+    return BuiltinWms.open(config.wms.path or run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)
 
 
 def make_policy(config: ApprovalConfig) -> ApprovalPolicy:

@@ -17,6 +17,7 @@ from shelfscan.model.bundle import Bundle, WmsLocation
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.geometry import Pose2D
 from shelfscan.model.grid import OccupancyGrid
+from shelfscan.model.gtin import valid_gtin
 from shelfscan.model.planogram import Planogram, PlanogramLine
 from shelfscan.model.robot import RobotModel
 from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
@@ -286,14 +287,6 @@ def read_yaml(path: Path) -> Any:
 def field_problems(path: Path, e: ValidationError) -> list[str]:
     """One line a wrong field: file, path of the field, what is wrong."""
     return [f"{path}: {'.'.join(str(x) for x in err['loc']) or 'document'}: {err['msg']}" for err in e.errors()]
-
-
-def valid_gtin(text: str) -> bool:
-    """Whether a text is a GTIN-8, 12, 13 or 14 with the right check digit (GS1 General Specifications 7.9)."""
-    if len(text) not in (8, 12, 13, 14) or not text.isascii() or not text.isdigit():
-        return False
-    digits = [int(c) for c in reversed(text)]
-    return sum(d * (3 if i % 2 else 1) for i, d in enumerate(digits)) % 10 == 0
 
 
 def read_map(path: Path) -> OccupancyGrid:

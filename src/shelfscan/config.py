@@ -65,19 +65,22 @@ class RosConfig(_Section):
 
 
 class ApprovalConfig(_Section):
-    """What may post to the WMS without a person. Off unless ``auto_post`` says otherwise."""
+    """What may post to the WMS without a person. Off unless ``auto_post`` says otherwise; see `ApprovalPolicy`."""
 
     auto_post: bool = False
     min_confidence: float = Field(default=0.95, ge=0, le=1)
     max_delta_units: float = Field(default=6, ge=0)
     max_delta_value: float = Field(default=50, ge=0)
+    max_interval_units: float = Field(default=2, ge=0)
     max_age_h: float = Field(default=12, gt=0)
+    movement_margin_s: float = Field(default=300, ge=0)
 
 
 class WmsConfig(_Section):
-    """Which warehouse system, and under which rules."""
+    """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
     name: Literal["builtin", "none"] = "builtin"
+    path: Path | None = None
     approval: ApprovalConfig = ApprovalConfig()
 
 
