@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shelfscan.errors import SensorError
 from shelfscan.model.geometry import Array, Pose2D
 from shelfscan.model.grid import OccupancyGrid
-from shelfscan.model.imaging import FrameBundle
+from shelfscan.model.imaging import FrameBundle, HeadFrame
 from shelfscan.model.robot import RobotModel
 from shelfscan.ports import NavResult
 from shelfscan.sim.faults import Faults
@@ -170,16 +170,30 @@ class Simulator:
 
     def capture(self, mission_id: str, viewpoint_id: str) -> FrameBundle:
         """Render all heads now. Raises `SensorError` while a camera is silent."""
-        silent = [f.head for f in self._faults.active("camera_silent", self.elapsed_s)]
-        heads = [h for h in self.robot.rig.heads if h.name not in silent and "" not in silent]
-        if len(heads) < len(self.robot.rig.heads):
-            raise SensorError(f"no pictures from {', '.join(h.name for h in self.robot.rig.heads if h not in heads)}")
+        silent = self.silent_heads
+        if silent:
+            raise SensorError(f"no pictures from {', '.join(silent)}")
+        frames = self.look()
+        capture_id = f"{viewpoint_id}-{self.now_ns}"
+        return FrameBundle(mission_id, viewpoint_id, capture_id, self.now_ns, self.pose_estimate(), frames)
+
+    @property
+    def silent_heads(self) -> tuple[str, ...]:
+        """Names of the heads whose cameras deliver nothing now."""
+        off = [f.head for f in self._faults.active("camera_silent", self.elapsed_s)]
+        return tuple(h.name for h in self.robot.rig.heads if h.name in off or "" in off)
+
+    def look(self) -> tuple[HeadFrame, ...]:
+        """What the heads that are not silent see now."""
+        heads = [h for h in self.robot.rig.heads if h.name not in self.silent_heads]
         renderer = self._world()
         renderer.place(self._body.pose.matrix())
         self._captures += 1
-        frames = tuple(capture_head(renderer, self._sensor, h, self._captures) for h in heads)
-        capture_id = f"{viewpoint_id}-{self.now_ns}"
-        return FrameBundle(mission_id, viewpoint_id, capture_id, self.now_ns, self.pose_estimate(), frames)
+        return tuple(capture_head(renderer, self._sensor, h, self._captures) for h in heads)
+
+    def warm_up(self) -> None:
+        """Build the render world now, so that the first capture takes no longer than the next."""
+        self._world()
 
     def _world(self) -> Renderer:
         """The render world of where the robot is, rebuilt when it has gone too far for the last one."""
