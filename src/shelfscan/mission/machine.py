@@ -118,6 +118,18 @@ def project(events: Iterable[StoredEvent], mission_id: str) -> Progress | None:
     return progress
 
 
+def unended(events: Iterable[StoredEvent]) -> str:
+    """The mission that was started (or resumed) last and has no end, or an empty text."""
+    open_ids: list[str] = []
+    for stored in events:
+        kind, mission_id = stored.event.kind, str(stored.event.payload.get("mission_id", ""))
+        if kind in ("mission.started", "mission.resumed", "mission.ended") and mission_id in open_ids:
+            open_ids.remove(mission_id)
+        if kind in ("mission.started", "mission.resumed"):
+            open_ids.append(mission_id)
+    return open_ids[-1] if open_ids else ""
+
+
 def fold(progress: Progress | None, event: Event, mission_id: str) -> Progress | None:
     """Progress after one more event; events of other missions and kinds change nothing."""
     p = event.payload
@@ -139,7 +151,8 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
     match event.kind:
         case "mission.resumed":
             # Whoever drove is gone: where the robot stands and what was in flight is no longer known. Tries that an
-            # interruption cut short do not count against a viewpoint.
+            # interruption cut short do not count against a viewpoint. What a person ordered holds until a person goes on.
+            by_itself = bool(event.payload.get("by_itself", False))
             return replace(
                 progress,
                 at="",
@@ -147,8 +160,8 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
                 pending={},
                 captures={},
                 drives_failed={},
-                paused=False,
-                cancelled=False,
+                paused=progress.paused and by_itself,
+                cancelled=progress.cancelled and by_itself,
                 ended=None,
                 interruptions=progress.interruptions + 1,
             )
@@ -183,7 +196,9 @@ def _fold_viewpoint(progress: Progress, event: Event) -> Progress:
     captures = progress.captures
     if what == "capture":
         captures = {**captures, vid: captures.get(vid, 0) + 1}
-    return replace(progress, captures=captures, failures=failures, at="", pending=_without(progress.pending, vid))
+    # A scan fails while the robot is long on its way: it then still stands where it stands.
+    at = progress.at if what == "scan" and progress.at != vid else ""
+    return replace(progress, captures=captures, failures=failures, at=at, pending=_without(progress.pending, vid))
 
 
 def _without(pending: dict[str, Pending], viewpoint_id: str) -> dict[str, Pending]:

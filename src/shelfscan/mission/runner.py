@@ -69,6 +69,7 @@ class MissionRunner:
         self._read = 0
         self._progress: Progress | None = None
         self._lock = threading.Lock()
+        self._abandoned = threading.Event()
 
     @property
     def mission_id(self) -> str:
@@ -89,22 +90,30 @@ class MissionRunner:
         self._append("mission.cancelled", reason=reason)
         self._navigator.stop()
 
-    def run(self, *, resume: bool = False) -> Progress:
-        """Drive until the mission has an end state, which is in the ledger when this returns.
+    def abandon(self) -> None:
+        """Let go: `run` returns soon and the mission stays open in the ledger, to be resumed; safe from any thread."""
+        self._abandoned.set()
+        self._navigator.stop()
+
+    def run(self, *, resume: bool = False, by_itself: bool = False) -> Progress:
+        """Drive until the mission has an end state (or was abandoned); it is in the ledger when this returns.
 
         With ``resume`` the plan and progress come from the ledger; `LedgerError` when it knows no such mission.
+        ``by_itself``: no person asked for it (a restarted process), so a person's pause or cancellation still holds.
         """
         known = machine.project(self._ledger.read(kinds=machine.KINDS), self.mission_id)
         if resume:
             if known is None:
                 raise LedgerError(f"the ledger knows no mission {self.mission_id!r} to resume")
-            self._append("mission.resumed")
+            self._append("mission.resumed", by_itself=by_itself)
         elif known is not None:
             raise LedgerError(f"mission {self.mission_id!r} is in the ledger already; resume it or take another id")
         else:
             self._append("mission.started", plan=self._plan.to_json())
         while True:
             progress = self._refresh()
+            if self._abandoned.is_set():
+                return progress
             for vid in machine.overdue(progress, self._clock(), self._rules):
                 text = f"no scan within {self._rules.scan_timeout_s:.0f} s"
                 self._append("viewpoint.failed", viewpoint_id=vid, what="scan", reason=text)
@@ -135,7 +144,7 @@ class MissionRunner:
                 vid = viewpoint.viewpoint_id
                 if outcome.ok:
                     self._append("viewpoint.captured", viewpoint_id=vid, capture_id=outcome.capture_id)
-                else:
+                elif not self._abandoned.is_set():
                     self._append("viewpoint.failed", viewpoint_id=vid, what="capture", reason=outcome.reason)
             case machine.Hold():
                 self._tell(progress, MissionPhase.PAUSED, "")
@@ -147,6 +156,8 @@ class MissionRunner:
     def _finish(self, progress: Progress, step: machine.Finish) -> Progress:
         self._tell(progress, MissionPhase.DOCKING, "")
         docked = self._navigator.dock(self._limits.dock_s)
+        if self._abandoned.is_set():
+            return progress
         message = step.message if docked.ok else f"{step.message}; not docked: {docked.message}"
         self._append("mission.ended", phase=str(step.phase), message=message)
         progress = self._refresh()
@@ -155,7 +166,7 @@ class MissionRunner:
 
     def _interrupted(self) -> bool:
         progress = self._refresh()
-        return progress.paused or progress.cancelled
+        return progress.paused or progress.cancelled or self._abandoned.is_set()
 
     def _refresh(self) -> Progress:
         for stored in self._ledger.read(after=self._read, kinds=machine.KINDS):

@@ -97,6 +97,16 @@ class StockMap:
     findings: tuple[Finding, ...] = ()
     schema: int = 1
 
+    def units_of(self, sku: str) -> tuple[float, int, int] | None:
+        """(units, low, high) of a SKU over all bins planned for it, or None when there is none.
+
+        The bins' intervals are added up, so this one holds at least as often as they do.
+        """
+        bins = [b for b in self.bins if b.sku == sku]
+        if not bins:
+            return None
+        return (sum(b.units for b in bins), sum(b.units_low for b in bins), sum(b.units_high for b in bins))
+
     def to_json(self) -> dict[str, Any]:
         """``stock_map.json`` of the contract (``products`` go to ``observations.csv`` instead)."""
         data = asdict(self)

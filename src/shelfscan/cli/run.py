@@ -1,0 +1,173 @@
+"""``shelfscan run``: one mission, over ROS or directly in one process."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shelfscan.cli._console import err, out, print_json, progress
+from shelfscan.cli.finish import RunOutcome
+from shelfscan.config import Config, load_config
+from shelfscan.errors import BadInput
+from shelfscan.model.bundle import Bundle
+from shelfscan.runfolder import claimed, write_atomic
+from shelfscan.runinfo import RunInfo, read_run_info, write_run_info
+
+#: What a run needs of ROS beyond a plain installation.
+ROS_PACKAGES = ("rclpy", "shelfscan_msgs", "nav2_msgs", "tf2_msgs")
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """A checked run that may start."""
+
+    bundle: Bundle
+    config: Config
+    run_dir: Path
+    mission_id: str
+    faults_file: Path | None
+    resume: bool
+    direct: bool
+
+
+@contextmanager
+def prepared(
+    store: Path,
+    run_dir: Path,
+    *,
+    config: Config | None = None,
+    faults_file: Path | None = None,
+    resume: bool = False,
+    direct: bool = False,
+    mission_id: str = "",
+) -> Iterator[RunSetup]:
+    """Check everything a run needs, then claim its folder and write what it is a run of.
+
+    ``config`` None: the folder's own when resuming, else the defaults. Raises `BadInput` before anything is changed.
+    """
+    bundle = _load(store, faults_file, direct=direct)
+    used = run_dir.exists() and (not run_dir.is_dir() or any(p.name != ".lock" for p in run_dir.iterdir()))
+    if used and not resume:
+        raise BadInput(f"{run_dir}: exists already; use --resume to go on with it, or another --out")
+    if resume:
+        info = read_run_info(run_dir)
+        if info.site != bundle.store.site:
+            raise BadInput(f"{run_dir}: is a run of store {info.site!r}, not of {bundle.store.site!r}")
+        if mission_id and mission_id != info.mission_id:
+            raise BadInput(f"{run_dir}: is mission {info.mission_id!r}, not {mission_id!r}")
+        mission_id = info.mission_id
+    if config is None:
+        kept = run_dir / "config.yaml"
+        config = load_config(kept if resume and kept.exists() else None)
+    _check_models(config)
+    now = datetime.now(timezone.utc)
+    mission_id = mission_id or now.strftime("m-%Y%m%d-%H%M%S")
+    with claimed(run_dir):
+        write_atomic(run_dir / "config.yaml", config.to_yaml().encode())
+        if not resume:
+            mode, created = ("direct" if direct else "ros"), now.isoformat(timespec="seconds").replace("+00:00", "Z")
+            write_run_info(run_dir, RunInfo(str(store.resolve()), mission_id, bundle.store.site, mode, created))
+        yield RunSetup(bundle, config, run_dir, mission_id, faults_file, resume, direct)
+
+
+def execute(setup: RunSetup, report: Callable[[str, float], None]) -> RunOutcome:
+    """Run it, either way."""
+    if setup.direct:
+        from shelfscan.cli.direct import run_direct
+
+        return run_direct(
+            setup.bundle,
+            setup.config,
+            setup.run_dir,
+            mission_id=setup.mission_id,
+            faults_file=setup.faults_file,
+            resume=setup.resume and _started(setup),
+            report=report,
+        )
+    from shelfscan.cli.live import run_live
+
+    return run_live(
+        setup.bundle,
+        setup.config,
+        setup.run_dir,
+        mission_id=setup.mission_id,
+        faults_file=setup.faults_file,
+        # A run that was killed before its mission began has nothing to resume.
+        resume=setup.resume and _started(setup),
+        report=report,
+        tell=lambda line: err.print(f"  {line}", highlight=False, markup=False, soft_wrap=True),
+    )
+
+
+def _load(store: Path, faults_file: Path | None, *, direct: bool) -> Bundle:
+    from shelfscan.bundle import load_bundle
+
+    bundle = load_bundle(store)
+    if faults_file is not None:
+        from shelfscan.sim.faults import Faults
+
+        Faults.load(faults_file)
+    if not direct:
+        missing = [p for p in ROS_PACKAGES if importlib.util.find_spec(p) is None]
+        if missing:
+            raise BadInput(f"ROS is not complete here: no {', '.join(missing)}; run scripts/setup.sh, or use --direct")
+    return bundle
+
+
+def _check_models(config: Config) -> None:
+    from shelfscan.adapters.models import model_path
+
+    model_path(config.detector.model)
+    model_path(config.embedder.model)
+
+
+def _started(setup: RunSetup) -> bool:
+    from shelfscan.bootstrap import open_ledger
+    from shelfscan.mission.machine import project
+
+    ledger = open_ledger(setup.run_dir, setup.bundle.store.site)
+    try:
+        return project(ledger.read(kinds=("mission.started",)), setup.mission_id) is not None
+    finally:
+        ledger.close()
+
+
+def summary_line(report: dict[str, Any]) -> str:
+    """A run in one line."""
+    s, m = report["summary"], report["mission"]
+    return (
+        f"{m['phase']}: {m['scanned']} of {m['viewpoints']} viewpoints, {s['counted']} of {s['bins']} bins counted, "
+        f"{s['out_of_stock']} out of stock, {s['low']} low, {s['misplaced']} with something foreign, {report['seconds']:.0f} s"
+    )
+
+
+def run(
+    store: Annotated[Path, typer.Option("--store", help="Store bundle.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Run folder; made new, or gone on with under --resume.")],
+    config: Annotated[Path | None, typer.Option("--config", help="YAML configuration.")] = None,
+    faults: Annotated[Path | None, typer.Option("--faults", help="YAML file of faults to inject (simulator).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the mission of the run folder.")] = False,
+    direct: Annotated[bool, typer.Option("--direct", help="In one process, without ROS.")] = False,
+    mission_id: Annotated[str, typer.Option("--mission-id", help="Name of the mission; made up when not given.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Scan a store: drive the mission, process every capture, write the run folder."""
+    chosen = load_config(config) if config is not None else None
+    with prepared(
+        store, out_dir, config=chosen, faults_file=faults, resume=resume, direct=direct, mission_id=mission_id
+    ) as setup:
+        with progress("scanning") as report:
+            outcome = execute(setup, report)
+    if as_json:
+        print_json({"run_dir": str(out_dir), **outcome.report})
+    else:
+        out.print(f"{out_dir}: {summary_line(dict(outcome.report))}", highlight=False, soft_wrap=True)
+    if not outcome.ok:
+        raise typer.Exit(1)

@@ -1,0 +1,58 @@
+"""A command line's own ears and voice on ROS: it starts a mission, and nothing else.
+
+What became of the mission is in the ledger; a killed action server never answers, so nobody waits for a result.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from shelfscan_msgs.action import ScanStore
+
+from shelfscan.ros.nodes import NAMESPACE
+
+
+class MissionClient:
+    """Sends `ScanStore` goals. Also a context manager. The environment must be prepared (`ros.env.prepare`)."""
+
+    def __init__(self) -> None:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("shelfscan_cli", namespace=NAMESPACE, context=self._context)
+        self._client = ActionClient(self._node, ScanStore, "scan_store")
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name="ros client", daemon=True)
+        self._thread.start()
+
+    def start(self, mission_id: str, *, resume: bool, timeout_s: float) -> bool:
+        """Ask for a mission; whether the mission node took it on within the time. Asking twice starts it once."""
+        if not self._client.wait_for_server(timeout_sec=timeout_s):
+            return False
+        answered = threading.Event()
+        future = self._client.send_goal_async(ScanStore.Goal(mission_id=mission_id, resume=resume))
+        future.add_done_callback(lambda _: answered.set())
+        return answered.wait(timeout_s) and bool(future.result().accepted)
+
+    def close(self) -> None:
+        """Leave ROS."""
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+        self._client.destroy()
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def __enter__(self) -> MissionClient:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _spin(self) -> None:
+        while not self._stop.is_set():
+            self._executor.spin_once(timeout_sec=0.2)

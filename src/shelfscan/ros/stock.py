@@ -1,0 +1,116 @@
+"""Node ``stock``: follows the ledger and publishes the stock map, findings and markers; answers for bins and products."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from shelfscan_msgs.msg import Finding, StockMap
+from shelfscan_msgs.srv import GetBin, GetStock
+from visualization_msgs.msg import MarkerArray
+
+from shelfscan.bootstrap import make_projector, open_ledger
+from shelfscan.model import stock as beliefs
+from shelfscan.ros import qos
+from shelfscan.ros.convert_results import bin_state_msg, finding_msg, markers_msg, stock_map_msg
+from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
+from shelfscan.stock.follow import MapFollower
+
+POLL_S = 0.3
+#: At most this share of the time goes into projecting, however large the store.
+MAX_LOAD = 0.25
+#: Findings a late subscriber still gets.
+FINDINGS_KEPT = 500
+
+
+class StockNode(ShelfscanNode):
+    """See the module's text."""
+
+    def __init__(self) -> None:
+        super().__init__("stock")
+
+    def acquire(self) -> None:
+        bundle = self.load_store()
+        self._store = bundle.store
+        self._ledger = open_ledger(self.run_dir, bundle.store.site)
+        self._follower = MapFollower(self._ledger, lambda mission_id: make_projector(bundle, mission_id))
+        self._map: beliefs.StockMap | None = None
+        self._told: set[str] = set()
+        self._stop = threading.Event()
+        self._maps = self.create_publisher(StockMap, "stock_map", qos.latched())
+        self._markers = self.create_publisher(MarkerArray, "markers", qos.latched())
+        self._findings = self.create_publisher(Finding, "findings", qos.latched(FINDINGS_KEPT))
+        self._answering = (
+            self.create_service(GetBin, "get_bin", self._on_get_bin),
+            self.create_service(GetStock, "get_stock", self._on_get_stock),
+        )
+
+    def begin(self) -> None:
+        self._stop.clear()
+        self._worker = self.start_thread(self._follow, "stock worker")
+        self.report(Level.OK, "following the ledger")
+
+    def halt(self) -> None:
+        self._stop.set()
+        self._worker.join(timeout=5.0)
+
+    def release(self) -> None:
+        self._ledger.close()
+
+    def _follow(self) -> None:
+        pause_s = 0.0
+        while not self._stop.wait(pause_s):
+            pause_s = POLL_S
+            if not self._follower.poll():
+                continue
+            began = time.monotonic()
+            self._map = self._follower.stock_map(time.time_ns())
+            if self._map is not None:
+                self._publish(self._map)
+            took_s = time.monotonic() - began
+            pause_s = max(POLL_S, took_s / MAX_LOAD)
+            self.report(Level.OK, "following the ledger", mission=self._follower.mission_id, seconds=round(took_s, 3))
+
+    def _publish(self, stock_map: beliefs.StockMap) -> None:
+        self._maps.publish(stock_map_msg(stock_map))
+        self._markers.publish(markers_msg(stock_map, self._store))
+        for finding in stock_map.findings:
+            if finding.finding_id not in self._told:
+                self._told.add(finding.finding_id)
+                self._findings.publish(finding_msg(finding, stock_map.created_at))
+
+    def _on_get_bin(self, request: GetBin.Request, response: GetBin.Response) -> GetBin.Response:
+        if self._map is None:
+            response.message = "no mission has started yet"
+            return response
+        for state in self._map.bins:
+            if state.bin_id == request.bin_id:
+                response.found, response.bin = True, bin_state_msg(state)
+                return response
+        response.message = f"store {self._store.site} has no bin {request.bin_id!r}"
+        return response
+
+    def _on_get_stock(self, request: GetStock.Request, response: GetStock.Response) -> GetStock.Response:
+        if self._map is None:
+            response.message = "no mission has started yet"
+            return response
+        if not request.sku:
+            response.found, response.map = True, stock_map_msg(self._map)
+            return response
+        units = self._map.units_of(request.sku)
+        if units is None:
+            response.message = f"SKU {request.sku!r} is planned in no bin of store {self._store.site}"
+            return response
+        response.found = True
+        response.units, response.units_low, response.units_high = float(units[0]), units[1], units[2]
+        return response
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(spin_node(StockNode))
+
+
+if __name__ == "__main__":
+    main()
