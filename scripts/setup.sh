@@ -66,8 +66,8 @@ apt_install() {
 missing=$(system_packages | tr '\n' ' ')
 # shellcheck disable=SC2086 # a list of names
 [ -z "$missing" ] || apt_install $missing || exit 1
-if [ "$browser" = yes ] && ! has chromium && ! has chromium-browser && ! has google-chrome; then
-  apt_install chromium || say "going on without a browser: the dashboard's browser test will be skipped"
+if [ "$browser" = yes ] && ! { has chromium && has chromedriver; }; then
+  apt_install chromium chromium-driver || say "going on without a browser: the dashboard's browser test will be skipped"
 fi
 
 # --- Python and ROS: which ----------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from shelfscan import __version__
 from shelfscan.cli import demo, doctor, photos, replay, run, score, serve, store, wms
@@ -51,8 +51,8 @@ def main() -> None:
     """Entry point; never shows a traceback for what a user did or a sensor failed to do."""
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as e:
-        e.show()
+    except TyperException as e:  # wrong usage
+        getattr(e, "show", lambda: err.print(f"shelfscan: {e}", highlight=False, markup=False))()
         sys.exit(2)
     except BadInput as e:
         for problem in e.problems:
@@ -61,7 +61,7 @@ def main() -> None:
     except ShelfscanError as e:
         err.print(f"shelfscan: {e}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         err.print("shelfscan: interrupted")
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
