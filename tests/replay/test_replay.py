@@ -60,7 +60,8 @@ class Live:
         self.bag = folder / "bag"
         pipeline = make_pipeline(store, CONFIG)
         plan = plan_mission(store.store, store.robot, store.grid, mission_id=MISSION)
-        started = Event("mission.started", f"mission.started/{MISSION}", START_NS, {"mission_id": MISSION, "plan": plan.to_json()})
+        facts = {"mission_id": MISSION, "plan": plan.to_json()}
+        started = Event("mission.started", f"mission.started/{MISSION}", START_NS, facts)
         self.events = [started]
         self.results: list[ScanResult] = []
         writer = BagWriter(self.bag)
@@ -135,8 +136,9 @@ def test_a_bag_without_mission_facts_is_planned_anew(store: Bundle, live: Live, 
 
 def test_another_stores_bag_leaves_nothing_behind(store: Bundle, live: Live, tmp_path: Path) -> None:
     writer = BagWriter(tmp_path / "bag")
-    plan = {"mission_id": MISSION, "plan": {"mission_id": MISSION, "site": "elsewhere", "viewpoints": [], "unreachable_bins": []}}
-    writer.write(EVENTS_TOPIC, EVENT_TYPE, encode_event(Event("mission.started", "k", 1, plan)), 1)
+    plan = {"mission_id": MISSION, "site": "elsewhere", "viewpoints": [], "unreachable_bins": []}
+    started = Event("mission.started", "k", 1, {"mission_id": MISSION, "plan": plan})
+    writer.write(EVENTS_TOPIC, EVENT_TYPE, encode_event(started), 1)
     for data in encode_capture(next(iter(BagFrameSource(live.bag).frames()))):
         writer.write(FRAMES_TOPIC, FRAME_TYPE, data, 2)
     writer.close()

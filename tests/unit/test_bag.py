@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
+from fakes.captures import HEADS, capture
 from shelfscan.adapters.bag_record import BagRecording
 from shelfscan.adapters.bag_write import BagWriter, mend_bag
 from shelfscan.adapters.frames_cdr import (
@@ -30,27 +30,11 @@ from shelfscan.adapters.frames_cdr import (
 from shelfscan.adapters.frames_mcap import BagFrameSource
 from shelfscan.adapters.msg_schema import schema_text, type_hash
 from shelfscan.errors import BadInput, SensorError
-from shelfscan.model.geometry import planar
-from shelfscan.model.imaging import FrameBundle, HeadFrame
-from shelfscan.paths import default_robot_file
+from shelfscan.model.imaging import FrameBundle
 from shelfscan.ports import Event
-from shelfscan.robotfile import read_robot
 
 SRC = Path(__file__).resolve().parents[2] / "src"
-HEADS = read_robot(default_robot_file()).rig.heads
 STORED = Event("mission.started", "mission.started/m", 5, {"mission_id": "m", "plan": {"site": "here", "viewpoints": []}})
-
-
-def capture(n: int) -> FrameBundle:
-    """A capture of noise in the robot's sizes, different for each ``n``."""
-    rng = np.random.default_rng(n)
-    frames = []
-    for head in HEADS:
-        i, c = head.left.intrinsics, head.rgb.intrinsics
-        left, right = (rng.integers(0, 255, (i.height_px, i.width_px)).astype(np.uint8) for _ in range(2))
-        plain = np.full((c.height_px, c.width_px, 3), 10 * n % 250, np.uint8)
-        frames.append(HeadFrame(head, left, right, cv2.imencode(".jpg", plain)[1].tobytes()))
-    return FrameBundle("m", f"V{n}", f"V{n}-1", 1_700_000_000_000_000_000 + n, planar(1.0, 2.0, 0.1 * n), tuple(frames))
 
 
 def put(writer: BagWriter | BagRecording, bundle: FrameBundle) -> None:
@@ -139,7 +123,7 @@ def test_events_survive() -> None:
 
 WRITE_AND_WAIT = """
 import sys, time
-sys.path[:0] = [{tests!r}, {src!r}]
+sys.path[:0] = [{tests!r} + "/unit", {tests!r}, {src!r}]
 from pathlib import Path
 from test_bag import capture, put
 from shelfscan.adapters.bag_record import BagRecording
@@ -153,7 +137,7 @@ time.sleep(60)
 
 def record_and_kill(bag: Path, first: int, last: int) -> None:
     """A real process records captures first..last-1 and is killed with SIGKILL."""
-    code = WRITE_AND_WAIT.format(tests=str(Path(__file__).parent), src=str(SRC), bag=str(bag), first=first, last=last)
+    code = WRITE_AND_WAIT.format(tests=str(SRC.parent / "tests"), src=str(SRC), bag=str(bag), first=first, last=last)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "written"
@@ -279,7 +263,7 @@ def test_the_disk_is_left_to_the_ledger(tmp_path: Path) -> None:
 
 FULL = """
 import resource, sys
-sys.path[:0] = [{tests!r}, {src!r}]
+sys.path[:0] = [{tests!r} + "/unit", {tests!r}, {src!r}]
 from pathlib import Path
 from test_bag import capture, put
 from shelfscan.adapters.bag_record import BagRecording
@@ -295,7 +279,7 @@ r.close()
 
 
 def test_a_full_disk_stops_the_recording_and_nothing_else(tmp_path: Path) -> None:
-    code = FULL.format(tests=str(Path(__file__).parent), src=str(SRC), bag=str(tmp_path / "bag"))
+    code = FULL.format(tests=str(SRC.parent / "tests"), src=str(SRC), bag=str(tmp_path / "bag"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("recording stopped:") and "bag_0.mcap" in done.stdout
     assert ids(tmp_path / "bag") == ["V0-1"], "what was written before stays readable"

@@ -111,6 +111,10 @@ class BagFrameSource:
         lost = [f"{self.path}: capture {key[1]}: not all heads are in the bag" for key in started if key not in done]
         self.problems += unusable + lost
 
+    def messages(self, topic: str) -> Iterator[BagMessage]:
+        """What was recorded on one topic, serialised."""
+        return self._reader.messages([topic])
+
     def capture(self, mission_id: str, viewpoint_id: str) -> FrameBundle:
         """Always raises `SensorError`: what is recorded is recorded."""
         raise SensorError(f"{self.path}: a bag takes no new captures")
