@@ -184,7 +184,14 @@ class BuiltinWms:
 
     @contextmanager
     def writer(self) -> Iterator[None]:
-        """See `WmsClient.writer`: a lock on a file beside the database, which the kernel drops when its holder dies."""
+        """See `WmsClient.writer`."""
+        self._ensure()
+        with self._locked():
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """A lock on a file beside the database, which the kernel drops when its holder dies."""
         path = self._path.with_name(self._path.name + ".lock")
         try:
             handle = path.open("a")
@@ -313,7 +320,7 @@ class BuiltinWms:
             raise WmsTransient(f"{self._path}: no such database")
         scratch = self._path.with_name(f".{self._path.name}.new")
         try:
-            with self.writer():
+            with self._locked():
                 if self._path.is_file():
                     return
                 scratch.unlink(missing_ok=True)
