@@ -104,7 +104,12 @@ def test_what_moved_is_a_conflict_and_the_rest_goes_through(wms: Any) -> None:
 
 def test_wrong_lines_say_why_and_a_site_is_not_a_shelf(wms: Any) -> None:
     v = versions(wms)
-    lines = (line("L3", "C", 1, v["L3"]), line("L9", "A", 1, "1", 2), line("L1", "B", 1, "1", 3), line("L2", "B", 4, v["L2"], 4))
+    lines = (
+        line("L3", "C", 1, v["L3"]),
+        line("L9", "A", 1, "1", 2),
+        line("L1", "B", 1, "1", 3),
+        line("L2", "B", 4, v["L2"], 4),
+    )
     receipt = wms.submit(doc("k1", *lines))
     assert [s.result for s in receipt.lines] == ["rejected", "rejected", "rejected", "applied"]
     assert all(s.message for s in receipt.lines[:3])
@@ -155,7 +160,9 @@ class DyingLedger:
 class FaultNight:
     """Seeded: a store, its counts, sales before, during and after the sync, and a line that fails."""
 
-    def __init__(self, seed: int, build: Callable[[tuple[WmsLocation, ...], Any, Callable[[], int]], Any], ledger: Ledger) -> None:
+    def __init__(
+        self, seed: int, build: Callable[[tuple[WmsLocation, ...], Any, Callable[[], int]], Any], ledger: Ledger
+    ) -> None:
         self.rng = rng = random.Random(seed)
         self.now = T0 + 30 * MINUTE
         rows, bins = [], []
@@ -287,7 +294,9 @@ def test_the_checks_see_a_bridge_that_does_wrong() -> None:
 # The driver
 
 
-def small(wms: Any, *, units: float = 5, ledger: Ledger | None = None, auto: bool = True, **options: Any) -> tuple[SyncReport, Ledger]:
+def small(
+    wms: Any, *, units: float = 5, ledger: Ledger | None = None, auto: bool = True, **options: Any
+) -> tuple[SyncReport, Ledger]:
     ledger = ledger or MemoryLedger()
     bins = (state("b1", "A", units), state("b2", "B", 3), state("b3", "C", 2))
     options = {"now_ns": T0 + HOUR, "sleep": lambda s: None, **options}
@@ -387,6 +396,14 @@ def test_builtin_that_is_locked_loses_nothing(tmp_path: Path) -> None:
     lock.execute("ROLLBACK")
     lock.close()
     assert small(wms, ledger=ledger)[0].counts["posted"] == 1
+
+
+def test_builtin_that_vanished_is_not_made_anew(tmp_path: Path) -> None:
+    wms = BuiltinWms.open(tmp_path / "wms.sqlite", ROWS, bundle(ROWS).catalogue)
+    _, ledger = small(wms)
+    (tmp_path / "wms.sqlite").unlink()
+    report, _ = small(wms, ledger=ledger)
+    assert report.state == "degraded" and "is gone" in report.text and not (tmp_path / "wms.sqlite").exists()
 
 
 def test_builtin_csv_both_ways(tmp_path: Path) -> None:

@@ -145,7 +145,9 @@ class FaultyLine:
         if self._rng.random() >= self._p:
             return self._inner.submit(doc)
         self.faults += 1
-        match self._rng.choice(("refused", "lost request", "lost answer", "doubled", "late", "kill before", "kill after", "conflict")):
+        match self._rng.choice(
+            ("refused", "lost request", "lost answer", "doubled", "late", "kill before", "kill after", "conflict")
+        ):
             case "refused":
                 raise WmsTransient("503")
             case "lost request":

@@ -153,7 +153,15 @@ def test_a_person_decides_on_what_they_saw() -> None:
     auto=st.booleans(),
 )
 def test_what_posts_satisfies_every_guard(
-    units: int, spread: int, on_hand: int, confidence: float, scope: str, status: BinStatus, moved_min: int | None, age_h: float, auto: bool
+    units: int,
+    spread: int,
+    on_hand: int,
+    confidence: float,
+    scope: str,
+    status: BinStatus,
+    moved_min: int | None,
+    age_h: float,
+    auto: bool,
 ) -> None:
     b = state("b1", "A", units, low=max(0, units - spread), high=units, status=status, confidence=confidence, reason="glare")
     moves = () if moved_min is None else ((-1.0, T0 + moved_min * MINUTE),)
@@ -209,7 +217,17 @@ def line(**facts: object) -> CountLine:
 
 
 @pytest.mark.parametrize(
-    "facts", [{"qty": -1}, {"qty": 2.5}, {"qty": 10**7}, {"qty": 0}, {"uom": "KG"}, {"coverage": "partial"}, {"line_no": 2}, {"sku": ""}]
+    "facts",
+    [
+        {"qty": -1},
+        {"qty": 2.5},
+        {"qty": 10**7},
+        {"qty": 0},
+        {"uom": "KG"},
+        {"coverage": "partial"},
+        {"line_no": 2},
+        {"sku": ""},
+    ],
 )
 def test_a_document_that_no_system_should_see(facts: dict[str, object]) -> None:
     with pytest.raises(WmsRejected):

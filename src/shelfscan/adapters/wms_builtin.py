@@ -187,14 +187,19 @@ class BuiltinWms:
         """See `WmsClient.writer`."""
         self._ensure()
         with self._locked():
+            # From here on a missing file is a loss to be noticed, not a new system to be made.
+            self._lock_path.write_text("made\n")
             yield
+
+    @property
+    def _lock_path(self) -> Path:
+        return self._path.with_name(self._path.name + ".lock")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """A lock on a file beside the database, which the kernel drops when its holder dies."""
-        path = self._path.with_name(self._path.name + ".lock")
         try:
-            handle = path.open("a")
+            handle = self._lock_path.open("a")
         except OSError as e:
             raise WmsTransient(f"{self._path}: cannot be written: {e.strerror}") from e
         with handle:
@@ -318,6 +323,8 @@ class BuiltinWms:
             return
         if self._seed is None or not self._path.parent.is_dir():
             raise WmsTransient(f"{self._path}: no such database")
+        if self._lock_path.is_file() and self._lock_path.stat().st_size:
+            raise WmsTransient(f"{self._path}: was in use before and is gone; bring it back, or remove {self._lock_path.name}")
         scratch = self._path.with_name(f".{self._path.name}.new")
         try:
             with self._locked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from shelfscan.wms.rules import Decision, to_ns
 from shelfscan.wms.sync import decide, sync_run
 
 NAMES = tuple(n for n in get_args(WmsConfig.model_fields["name"].annotation) if n != "none")
+
+PIPE_COLUMNS = 200
 
 review = typer.Typer(help="Counts that wait for a person before they reach the warehouse system.", no_args_is_help=True)
 
@@ -120,7 +123,7 @@ def review_list(
     if not lines:
         out.print("nothing waits for a person")
         return
-    out.print(_table(lines), soft_wrap=False)
+    _print_table(lines)
 
 
 @review.command("approve")
@@ -187,7 +190,7 @@ def _decide(
         print_json({**data, "lines": now})
     else:
         if now:
-            out.print(_table(now))
+            _print_table(now)
         out.print(f"{len(ids)} {'approved' if approved else 'rejected'} by {who}", highlight=False)
     if not report.ok:
         typer.echo(f"shelfscan: the decision is kept, but not acted on: {report.text}", err=True)
@@ -273,7 +276,7 @@ def _choose(waiting: Sequence[Mapping[str, Any]], wanted: Iterable[str] | None) 
 def _show(run_dir: Path, report: SyncReport, everything: bool) -> None:
     data = report.to_json(equal=everything)
     if data["lines"]:
-        out.print(_table(data["lines"]))
+        _print_table(data["lines"])
     for title, names in (
         ("locations no shelf place is mapped to", report.unmapped_locations),
         ("shelf places without a location", report.unmapped_bins),
@@ -288,6 +291,12 @@ def _show(run_dir: Path, report: SyncReport, everything: bool) -> None:
             out.print(f"{counts['held']} wait for a person: shelfscan review list {run_dir}", highlight=False)
     else:
         typer.echo(f"shelfscan: {report.text}", err=True)
+
+
+def _print_table(lines: Sequence[Mapping[str, Any]]) -> None:
+    """As wide as the terminal; into a file or pipe as wide as reasons need, unless COLUMNS says otherwise."""
+    wide = out.is_terminal or "COLUMNS" in os.environ
+    out.print(_table(lines), width=None if wide else PIPE_COLUMNS)
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> Table:

@@ -26,6 +26,8 @@ from shelfscan.wms.rules import Decision
 PREFIX = "sync."
 DECISION = "sync.decision"
 REPORT = "sync.report"
+#: The bridge has dealt with a mission's end, well or not; not a matter of documents.
+SYNCED = "bridge.synced"
 
 
 class DocState(str, Enum):
