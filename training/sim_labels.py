@@ -41,7 +41,12 @@ def silhouette(scene: Scene, item: SceneItem, project: Floats, meshes: dict[str,
 
 
 def labels(
-    scene: Scene, store: Store, ids: NDArray[np.int32], items: Mapping[int, SceneItem], tags: Mapping[int, SceneTag], project: Floats
+    scene: Scene,
+    store: Store,
+    ids: NDArray[np.int32],
+    items: Mapping[int, SceneItem],
+    tags: Mapping[int, SceneTag],
+    project: Floats,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[tuple[SceneItem, NDArray[np.float32], float]]]:
     """Boxes (N, 4), classes (N,), and the front items with their box and visible share.
 
@@ -85,7 +90,9 @@ def _tag_area(t: SceneTag, project: Floats) -> float:
     c, s = np.cos(t.yaw_rad), np.sin(t.yaw_rad)
     a = t.width_m / 2
     b = t.height_m / 2
-    corners = np.array([[t.x_m + u * a * c, t.y_m + u * a * s, t.z_m + v * b, 1.0] for u, v in ((-1, 1), (1, 1), (1, -1), (-1, -1))])
+    corners = np.array(
+        [[t.x_m + u * a * c, t.y_m + u * a * s, t.z_m + v * b, 1.0] for u, v in ((-1, 1), (1, 1), (1, -1), (-1, -1))]
+    )
     q = corners @ project.T
     return float(cv2.contourArea((q[:, :2] / q[:, 2:]).astype(np.float32)))
 
@@ -97,7 +104,9 @@ def gaps(scene: Scene, store: Store, project: Floats, height: int, width: int) -
         by_bin.setdefault(item.bin_id, []).append(item)
     out = []
     for place in store.places.values():
-        corners = np.array([[x, 0, z, 1.0] for x, z in ((place.x0_m, place.z1_m), (place.x1_m, place.z0_m))]) @ place.T_map_face.T
+        corners = (
+            np.array([[x, 0, z, 1.0] for x, z in ((place.x0_m, place.z1_m), (place.x1_m, place.z0_m))]) @ place.T_map_face.T
+        )
         q = corners @ project.T
         if (q[:, 2] < 0.1).any() or (q[:, 2] > 3).any():
             continue

@@ -97,7 +97,9 @@ class Pool:
         if new:
             self.index.writerow(["file", "sku", "family", "kind", "x0", "y0", "x1", "y1"])
 
-    def view(self, scene: Scene, store: Store, renderer: Renderer, sensor: SensorModel, head: Head, T_map_base: Array, capture: int) -> None:
+    def view(
+        self, scene: Scene, store: Store, renderer: Renderer, sensor: SensorModel, head: Head, T_map_base: Array, capture: int
+    ) -> None:
         """Render, label and write what one head sees."""
         i = head.rgb.intrinsics
         to_upright, k = upright(head)
@@ -146,7 +148,15 @@ class Pool:
         if scale < 1:
             img = cv2.resize(img, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(self.out / "crops" / name), img[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 93])
-        self.index.writerow([name, f"{scene.seed}/{sku}", f"{scene.seed}/{scene.packs[sku].family}", kind, *(round(float(v) * scale, 1) for v in box)])
+        self.index.writerow(
+            [
+                name,
+                f"{scene.seed}/{sku}",
+                f"{scene.seed}/{scene.packs[sku].family}",
+                kind,
+                *(round(float(v) * scale, 1) for v in box),
+            ]
+        )
         self.file.flush()
 
 
@@ -184,7 +194,12 @@ def main() -> None:
         rng = np.random.default_rng([seed, 98])
         scene, store = make_scene(seed, args.size, int(rng.choice([0, 0, 0, 1])))
         renderer = Renderer(build_world(scene, robot))
-        sensing = replace(MESSINESS[0].sensing, exposure_ev=float(rng.uniform(0, 0.4)), motion_blur_px=float(rng.choice([0, 0, 0, 1.2])), noise_sigma=float(rng.uniform(1, 5)))
+        sensing = replace(
+            MESSINESS[0].sensing,
+            exposure_ev=float(rng.uniform(0, 0.4)),
+            motion_blur_px=float(rng.choice([0, 0, 0, 1.2])),
+            noise_sigma=float(rng.uniform(1, 5)),
+        )
         sensor = SensorModel(sensing, seed)
         capture = 0
         for _, gondola in store.gondolas():

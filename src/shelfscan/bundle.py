@@ -373,14 +373,19 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple[Any, ...]])
         writer.writerows(rows)
 
 
-def save_bundle(root: Path, store: Store, catalogue: Catalogue, planogram: Planogram, grid: OccupancyGrid, wms: tuple[WmsLocation, ...]) -> None:
+def save_bundle(
+    root: Path, store: Store, catalogue: Catalogue, planogram: Planogram, grid: OccupancyGrid, wms: tuple[WmsLocation, ...]
+) -> None:
     """Write everything of a bundle but ``robot.yaml``, ``gallery/`` and ``truth/`` into an existing folder."""
     text = yaml.dump(store_document(store), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
     (root / "store.yaml").write_text(text)
     write_csv(
         root / "catalogue.csv",
         ("sku", "gtin", "name", "brand", "category", "width_m", "depth_m", "height_m", "price"),
-        [(p.sku, p.gtin, p.name, p.brand, p.category, p.width_m, p.depth_m, p.height_m, f"{p.price:.2f}") for p in catalogue.values()],
+        [
+            (p.sku, p.gtin, p.name, p.brand, p.category, p.width_m, p.depth_m, p.height_m, f"{p.price:.2f}")
+            for p in catalogue.values()
+        ],
     )
     write_csv(
         root / "planogram.csv",

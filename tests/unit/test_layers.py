@@ -77,9 +77,10 @@ def faults(source: str, path: str) -> list[str]:
     if not path.startswith(TRUTH_READERS):
         documentation = docstrings(tree)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-                if TRUTH.search(node.value):
-                    found.append(f"{path}:{node.lineno}: names the truth folder: {node.value!r}")
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in documentation:
+                continue
+            if TRUTH.search(node.value):
+                found.append(f"{path}:{node.lineno}: names the truth folder: {node.value!r}")
     return found
 
 
@@ -127,7 +128,10 @@ def test_a_bad_module_is_found(path: str, source: str, fault: str) -> None:
     [
         ("ros/x.py", "import rclpy\nfrom shelfscan.bootstrap import make_pipeline"),
         ("sim/x.py", "p = root / 'truth' / 'scene.json'"),
-        ("pipeline.py", '"""Never opens truth/."""\nfrom shelfscan.perception.tags import read\nfrom shelfscan.errors import BadInput'),
+        (
+            "pipeline.py",
+            '"""Never opens truth/."""\nfrom shelfscan.perception.tags import read\nfrom shelfscan.errors import BadInput',
+        ),
         ("perception/x.py", "from . import tags\nfrom .tags import read\nfrom ..model.scan import BayScan"),
     ],
 )

@@ -61,7 +61,13 @@ class Night:
 
     def runner(self) -> MissionRunner:
         return MissionRunner(
-            self.plan, self.ledger, self.navigator, self.capture, clock=self.clock, wait=self.wait, rules=Rules(scan_timeout_s=5)
+            self.plan,
+            self.ledger,
+            self.navigator,
+            self.capture,
+            clock=self.clock,
+            wait=self.wait,
+            rules=Rules(scan_timeout_s=5),
         )
 
 
@@ -127,7 +133,7 @@ def test_pause_and_cancel_are_obeyed_between_steps() -> None:
             runner.cancel("closing time")
         return outcome
 
-    runner._capture = capture  # noqa: SLF001 - a person presses cancel while V1 is captured
+    runner._capture = capture  # a person presses cancel while V1 is captured
     progress = runner.run()
     assert progress.ended is MissionPhase.CANCELLED
     assert progress.done == {"V0", "V1"}

@@ -3,8 +3,8 @@
 Every item is a billboard (its front) with, for boxes, the side the camera sees, painted far to near together with
 a map of ids, so occlusion is exact. Label rule, the same for rendered pictures: the front-most item of each
 column-and-row place is a PRODUCT when at least 30 % of its silhouette is visible; its box is the tight box of the
-visible part. Items behind it are ignored when as much of them is visible, else background. Tags are PRICE_TAG; an empty stretch of a shelf is EMPTY, its box
-the opening between neighbours, board and the shelf above.
+visible part. Items behind it are ignored when as much of them is visible, else background. Tags are PRICE_TAG; an empty
+stretch of a shelf is EMPTY, its box the opening between neighbours, board and the shelf above.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def _solid(colour: NDArray[np.float64], rng: np.random.Generator, noise: float =
     return np.dstack([img, np.full((size, size), 255, np.uint8)])
 
 
-def _camera(rng: np.random.Generator, robot: bool, h: int, w: int, centre_x: float, centre_z: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _camera(
+    rng: np.random.Generator, robot: bool, h: int, w: int, centre_x: float, centre_z: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if robot:
         focal = 0.5 * 1296 / np.tan(np.radians(40)) * rng.uniform(0.9, 1.15)
         distance = rng.uniform(0.72, 1.05)
@@ -99,7 +101,9 @@ def _camera(rng: np.random.Generator, robot: bool, h: int, w: int, centre_x: flo
     return k @ np.hstack([rotation, -(rotation @ eye)[:, None]]), eye
 
 
-def _faces(eye: NDArray[np.float64], x0: float, x1: float, y: float, z0: float, z1: float, depth: float) -> list[tuple[str, NDArray[np.float64]]]:
+def _faces(
+    eye: NDArray[np.float64], x0: float, x1: float, y: float, z0: float, z1: float, depth: float
+) -> list[tuple[str, NDArray[np.float64]]]:
     def quad(*c: tuple[float, float, float]) -> NDArray[np.float64]:
         return np.array(c, np.float64)
 
@@ -153,10 +157,20 @@ def compose(
     floor = _solid(rng.uniform(60, 210, 3), rng, 8)
     canvas.quad(np.array([[-5, 0.6, 0], [5, 0.6, 0], [5, -0.6, 0], [-5, -0.6, 0]]), floor, ambient, 0)
     back_z = rng.uniform(1.6, 2.3)
-    canvas.quad(np.array([[left, depth, back_z], [right, depth, back_z], [right, depth, 0], [left, depth, 0]]), _solid(wall, rng), ambient * (1 - dark), 0)
+    canvas.quad(
+        np.array([[left, depth, back_z], [right, depth, back_z], [right, depth, 0], [left, depth, 0]]),
+        _solid(wall, rng),
+        ambient * (1 - dark),
+        0,
+    )
     if rng.random() < 0.5:  # header art over the shelves
         art = np.dstack([paint(rng, 500, 100), np.full((100, 500), 255, np.uint8)])
-        canvas.quad(np.array([[left, 0, back_z + 0.3], [right, 0, back_z + 0.3], [right, 0, back_z], [left, 0, back_z]]), art, ambient, 0)
+        canvas.quad(
+            np.array([[left, 0, back_z + 0.3], [right, 0, back_z + 0.3], [right, 0, back_z], [left, 0, back_z]]),
+            art,
+            ambient,
+            0,
+        )
 
     arts = make(rng)
     boards = [rng.uniform(0.08, 0.25)]
@@ -181,9 +195,25 @@ def compose(
         if above < bottom or z > top or above - z < 0.06:
             continue
         board = _solid(metal, rng)
-        quads.append((10.0 + depth, np.array([[left, depth, z], [right, depth, z], [right, 0, z], [left, 0, z]]), board, ambient * 0.7, 0))
+        quads.append(
+            (
+                10.0 + depth,
+                np.array([[left, depth, z], [right, depth, z], [right, 0, z], [left, 0, z]]),
+                board,
+                ambient * 0.7,
+                0,
+            )
+        )
         under = z - edge
-        quads.append((10.0 + depth, np.array([[left, 0, under], [right, 0, under], [right, depth, under], [left, depth, under]]), board, ambient * 0.3, 0))
+        quads.append(
+            (
+                10.0 + depth,
+                np.array([[left, 0, under], [right, 0, under], [right, depth, under], [left, depth, under]]),
+                board,
+                ambient * 0.3,
+                0,
+            )
+        )
         strip = _solid(metal if rng.random() < 0.7 else rng.uniform(30, 255, 3), rng)
         quads.append((-0.01, np.array([[left, 0, z], [right, 0, z], [right, 0, under], [left, 0, under]]), strip, ambient, 0))
         x = left + rng.uniform(0, 0.15)
@@ -204,7 +234,18 @@ def compose(
             if rng.random() < missing:
                 span = columns * (w + gap)
                 shrink = rng.uniform(0, 0.01)
-                empties.append((np.array([[start + shrink, 0, above], [start + span - shrink, 0, above], [start + span - shrink, 0, z], [start + shrink, 0, z]]),))
+                empties.append(
+                    (
+                        np.array(
+                            [
+                                [start + shrink, 0, above],
+                                [start + span - shrink, 0, above],
+                                [start + span - shrink, 0, z],
+                                [start + shrink, 0, z],
+                            ]
+                        ),
+                    )
+                )
                 x += span
             else:
                 for _ in range(columns):
@@ -219,7 +260,9 @@ def compose(
                             if floor_no == stack - 1 and stack > 1 and rng.random() < 0.15:
                                 continue
                             z0 = z + floor_no * h
-                            shade = ambient * (1 - dark * min(yy / depth, 1.0) ** 0.7) * (1 - 0.25 * dark * (floor_no == stack - 1))
+                            shade = (
+                                ambient * (1 - dark * min(yy / depth, 1.0) ** 0.7) * (1 - 0.25 * dark * (floor_no == stack - 1))
+                            )
                             front = row == 0
                             ident += 1
                             truth[ident] = (PRODUCT if front else IGNORE, 0.0)
@@ -244,11 +287,41 @@ def compose(
                 elif pick < 0.6:
                     texture = tag(rng)
                 order -= 1e-4
-                quads.append((-0.02 + order, np.array([[mid, -0.004, zt], [mid + tag_w, -0.004, zt], [mid + tag_w, -0.004, zt - tag_h], [mid, -0.004, zt - tag_h]]), texture, ambient * rng.uniform(0.9, 1.15), ident))
+                quads.append(
+                    (
+                        -0.02 + order,
+                        np.array(
+                            [
+                                [mid, -0.004, zt],
+                                [mid + tag_w, -0.004, zt],
+                                [mid + tag_w, -0.004, zt - tag_h],
+                                [mid, -0.004, zt - tag_h],
+                            ]
+                        ),
+                        texture,
+                        ambient * rng.uniform(0.9, 1.15),
+                        ident,
+                    )
+                )
             x += rng.uniform(0.0, 0.02) if hugging else rng.uniform(0.0, 0.12)
     post = left + rng.uniform(0, cut)
     while post < right:  # uprights between bays
-        quads.append((10.0 + depth, np.array([[post, depth - 0.01, back_z], [post + 0.03, depth - 0.01, back_z], [post + 0.03, depth - 0.01, 0], [post, depth - 0.01, 0]]), _solid(metal * 0.8, rng), ambient * 0.6, 0))
+        quads.append(
+            (
+                10.0 + depth,
+                np.array(
+                    [
+                        [post, depth - 0.01, back_z],
+                        [post + 0.03, depth - 0.01, back_z],
+                        [post + 0.03, depth - 0.01, 0],
+                        [post, depth - 0.01, 0],
+                    ]
+                ),
+                _solid(metal * 0.8, rng),
+                ambient * 0.6,
+                0,
+            )
+        )
         post += cut
     quads.sort(key=lambda q: -q[0])
     areas: dict[int, float] = {}
@@ -262,7 +335,9 @@ def compose(
         for _ in range(rng.integers(1, 3)):
             cx, cz, s = rng.uniform(left, right), rng.uniform(bottom, top), rng.uniform(0.04, 0.2)
             art = np.dstack([paint(rng, 80, 80), np.full((80, 80), 255, np.uint8)])
-            canvas.quad(np.array([[cx, -0.1, cz + s], [cx + s, -0.1, cz + s], [cx + s, -0.1, cz], [cx, -0.1, cz]]), art, ambient, 0)
+            canvas.quad(
+                np.array([[cx, -0.1, cz + s], [cx + s, -0.1, cz + s], [cx + s, -0.1, cz], [cx, -0.1, cz]]), art, ambient, 0
+            )
     return _labels(canvas, truth, areas, [e[0] for e in empties])
 
 
@@ -280,7 +355,9 @@ def boxes_of_ids(ids: NDArray[np.int32]) -> dict[int, tuple[NDArray[np.float32],
     return out
 
 
-def _labels(canvas: _Canvas, truth: dict[int, tuple[int, float]], areas: dict[int, float], empties: list[NDArray[np.float64]]) -> Sample:
+def _labels(
+    canvas: _Canvas, truth: dict[int, tuple[int, float]], areas: dict[int, float], empties: list[NDArray[np.float64]]
+) -> Sample:
     boxes, classes = [], []
     for who, (box, pixels) in boxes_of_ids(canvas.ids).items():
         cls = truth[who][0]
@@ -316,7 +393,9 @@ def spoil(sample: Sample, rng: np.random.Generator, strength: float = 1.0) -> Sa
     img = sample.picture.astype(np.float32)
     h, w = img.shape[:2]
     if rng.random() < 0.5:
-        ramp = cv2.resize(rng.uniform(1 - 0.35 * strength, 1.1, (3, 3)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+        ramp = cv2.resize(
+            rng.uniform(1 - 0.35 * strength, 1.1, (3, 3)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC
+        )
         img *= ramp[..., None]
     if rng.random() < 0.5:
         img *= (1 + strength * rng.normal(0, 0.07, 3)).astype(np.float32)
@@ -324,7 +403,16 @@ def spoil(sample: Sample, rng: np.random.Generator, strength: float = 1.0) -> Sa
         for _ in range(rng.integers(1, 4)):
             c = (int(rng.integers(w)), int(rng.integers(h)))
             spot = np.zeros((h // 4, w // 4), np.float32)
-            cv2.ellipse(spot, (c[0] // 4, c[1] // 4), (int(rng.integers(5, 50)), int(rng.integers(5, 50))), float(rng.uniform(0, 90)), 0, 360, 1.0, -1)
+            cv2.ellipse(
+                spot,
+                (c[0] // 4, c[1] // 4),
+                (int(rng.integers(5, 50)), int(rng.integers(5, 50))),
+                float(rng.uniform(0, 90)),
+                0,
+                360,
+                1.0,
+                -1,
+            )
             spot = cv2.GaussianBlur(spot, (0, 0), 8)
             img += cv2.resize(spot, (w, h))[..., None] * rng.uniform(40, 160) * strength
     gain = rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)

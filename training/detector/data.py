@@ -74,7 +74,9 @@ def crop(sample: Sample, rng: np.random.Generator, size: int, zoom: tuple[float,
     return Sample(img, boxes[keep].astype(np.float32), classes[keep])
 
 
-def batch(paths: list[Path], rng: np.random.Generator, count: int, size: int, zoom: tuple[float, float], strength: float) -> list[Sample]:
+def batch(
+    paths: list[Path], rng: np.random.Generator, count: int, size: int, zoom: tuple[float, float], strength: float
+) -> list[Sample]:
     """``count`` spoiled crops, two from each picture read (reading is the dear part)."""
     out: list[Sample] = []
     while len(out) < count:

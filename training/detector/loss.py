@@ -64,7 +64,9 @@ def assign(scores: Tensor, boxes: Tensor, points: Tensor, truth: Tensor, classes
     return owner, target
 
 
-def loss(distances: Tensor, logits: Tensor, points: Tensor, strides: Tensor, truths: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def loss(
+    distances: Tensor, logits: Tensor, points: Tensor, strides: Tensor, truths: list[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
     """Class and box loss of a batch; ``truths``: boxes (N, 4) and classes (N,) a picture, -1 to be ignored."""
     boxes = boxes_of(distances, points, strides)
     logits = logits.transpose(1, 2)

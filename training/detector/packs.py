@@ -27,12 +27,18 @@ def pack_art(spec: PackSpec, px: int = 176) -> Art:
     shape = spec.shape
     if shape in ("can", "bottle"):
         height = 1 - (np.arange(h) + 0.5) / h
-        radius = np.interp(height, _BOTTLE[:, 0], _BOTTLE[:, 1]) if shape == "bottle" else np.where((height > 0.97) | (height < 0.03), 0.97, 1.0)
+        radius = (
+            np.interp(height, _BOTTLE[:, 0], _BOTTLE[:, 1])
+            if shape == "bottle"
+            else np.where((height > 0.97) | (height < 0.03), 0.97, 1.0)
+        )
         x = (np.arange(w) + 0.5) / w * 2 - 1
         across = x[None] / radius[:, None]
         inside = np.abs(across) <= 1
         u = np.arcsin(across.clip(-1, 1)) / np.pi + 0.5
-        front = cv2.remap(front, (u * (w - 1)).astype(np.float32), np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1), cv2.INTER_LINEAR)
+        front = cv2.remap(
+            front, (u * (w - 1)).astype(np.float32), np.repeat(np.arange(h, dtype=np.float32)[:, None], w, 1), cv2.INTER_LINEAR
+        )
         shade = 0.4 + 0.6 * np.sqrt(1 - across.clip(-1, 1) ** 2)
         front = (front * shade[..., None]).astype(np.uint8)
         alpha = np.where(inside, 255, 0).astype(np.uint8)

@@ -27,7 +27,9 @@ from training.detector.net import ShelfNet, cells
 class Crops(IterableDataset[tuple[Tensor, list[tuple[Tensor, Tensor]]]]):
     """Endless batches of spoiled crops from pools, each pool with a weight."""
 
-    def __init__(self, pools: list[tuple[Path, float]], count: int, size: int, zoom: tuple[float, float], strength: float, seed: int) -> None:
+    def __init__(
+        self, pools: list[tuple[Path, float]], count: int, size: int, zoom: tuple[float, float], strength: float, seed: int
+    ) -> None:
         self.pools, self.count, self.size, self.zoom, self.strength, self.seed = pools, count, size, zoom, strength, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, list[tuple[Tensor, Tensor]]]]:
@@ -76,7 +78,14 @@ def train(args: argparse.Namespace) -> None:
     ema = copy.deepcopy(net).eval()
     if args.out.exists():
         ema.load_state_dict(state["ema"])
-    data = Crops([(Path(p.split("=")[0]), float(p.split("=")[1]) if "=" in p else 1.0) for p in args.pool], args.batch, args.size, tuple(args.zoom), args.strength, args.seed)
+    data = Crops(
+        [(Path(p.split("=")[0]), float(p.split("=")[1]) if "=" in p else 1.0) for p in args.pool],
+        args.batch,
+        args.size,
+        tuple(args.zoom),
+        args.strength,
+        args.seed,
+    )
     loader = iter(DataLoader(data, batch_size=None, num_workers=args.workers, prefetch_factor=4))
     points, strides = cells(args.size, args.size)
     budget = args.minutes * 60
@@ -104,13 +113,28 @@ def train(args: argparse.Namespace) -> None:
                 a.copy_(b) if not a.dtype.is_floating_point else a.lerp_(b, 1 - keep)
         now = time.time()
         spent, last = spent + min(now - last, 30.0), now
-        mean = 0.98 * mean + 0.02 * np.array([float(cls.detach()), float(box.detach())]) if steps > 1 else np.array([float(cls.detach()), float(box.detach())])
+        mean = (
+            0.98 * mean + 0.02 * np.array([float(cls.detach()), float(box.detach())])
+            if steps > 1
+            else np.array([float(cls.detach()), float(box.detach())])
+        )
         if steps % 50 == 0:
             print(f"{spent / 60:6.1f} min  step {steps}  class {mean[0]:.3f}  box {mean[1]:.3f}  lr {lr:.5f}", flush=True)
         if now - saved > 60 or spent >= budget:
             saved = now
             part = args.out.with_suffix(".part")
-            torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "spent": spent, "steps": steps, "width": args.width, "args": vars(args)}, part)
+            torch.save(
+                {
+                    "net": net.state_dict(),
+                    "ema": ema.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "spent": spent,
+                    "steps": steps,
+                    "width": args.width,
+                    "args": vars(args),
+                },
+                part,
+            )
             part.replace(args.out)
 
 

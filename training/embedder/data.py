@@ -65,7 +65,13 @@ def place(front: Image, beside: list[Image], rng: np.random.Generator, gallery: 
         if rng.random() < 0.6:  # shelf edge below, perhaps with a tag
             canvas[pad_y + h + int(rng.integers(0, 4)) :] = rng.integers(60, 255)
         if rng.random() < 0.4:  # another row of the same product behind, above it
-            _over(canvas, cv2.resize(front, (max(4, int(w * 0.9)), max(4, int(h * 0.9)))), pad_x + int(0.05 * w), pad_y - int(0.04 * h), 0.6)
+            _over(
+                canvas,
+                cv2.resize(front, (max(4, int(w * 0.9)), max(4, int(h * 0.9)))),
+                pad_x + int(0.05 * w),
+                pad_y - int(0.04 * h),
+                0.6,
+            )
     _over(canvas, front, pad_x, pad_y, 1.0)
     if not gallery and rng.random() < 0.2:  # the shelf above, a neighbour or a tag covers a part
         part = rng.uniform(0.05, 0.3)
@@ -92,8 +98,7 @@ def place(front: Image, beside: list[Image], rng: np.random.Generator, gallery: 
     to = np.array([[0, 0], [seen, 0], [seen, seen], [0, seen]], np.float32)
     if seen < 0.6 * min(h, w):
         canvas = cv2.GaussianBlur(canvas, (0, 0), 0.35 * min(h, w) / seen)
-    out = cv2.warpPerspective(canvas, cv2.getPerspectiveTransform(quad, to), (seen, seen), flags=cv2.INTER_LINEAR)
-    return out
+    return cv2.warpPerspective(canvas, cv2.getPerspectiveTransform(quad, to), (seen, seen), flags=cv2.INTER_LINEAR)
 
 
 def _over(canvas: Image, top: Image, x: int, y: int, shade: float) -> None:
@@ -117,10 +122,13 @@ def spoil(img: Image, rng: np.random.Generator, gallery: bool) -> Image:
     if rng.random() < 0.7:
         a, b = rng.uniform(1 - 0.45 * k, 1.1, 2)
         ramp = np.linspace(a, b, h if rng.random() < 0.7 else w, dtype=np.float32)
-        f *= ramp[:, None, None] if len(ramp) == h and h != w or rng.random() < 0.5 else ramp[None, :, None]
+        f *= ramp[:, None, None] if (len(ramp) == h and h != w) or rng.random() < 0.5 else ramp[None, :, None]
     if rng.random() < 0.2 * k:
         c, s = rng.uniform(0.1, 0.9), rng.uniform(0.03, 0.12)
-        f += np.float32(rng.uniform(40, 140)) * np.exp(-(((np.linspace(0, 1, w) - c) / s) ** 2)).astype(np.float32)[None, :, None]
+        f += (
+            np.float32(rng.uniform(40, 140))
+            * np.exp(-(((np.linspace(0, 1, w) - c) / s) ** 2)).astype(np.float32)[None, :, None]
+        )
     if rng.random() < 0.5 * k:
         f = cv2.GaussianBlur(f, (0, 0), float(rng.uniform(0.3, 0.9)))
     f = 255 * np.power(f.clip(0, 255) / 255, np.float32(rng.uniform(1 - 0.2 * k, 1 + 0.25 * k)))

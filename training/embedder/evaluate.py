@@ -1,8 +1,8 @@
 """Rank-1 of an embedder on a crop pool: ``python -m training.embedder.evaluate --renders DIR``.
 
 Per store, each shelf crop (its true box, and boxes jittered as a detector's) is looked up among the store's gallery
-pictures; a product's likeness is that to its best picture, or to the mean of them. ``design`` counts a sibling that differs in size
-alone as right: pictures can't tell those apart, depth can.
+pictures; a product's likeness is that to its best picture, or to the mean of them. ``design`` counts a sibling that
+differs in size alone as right: pictures can't tell those apart, depth can.
 """
 
 from __future__ import annotations

@@ -46,7 +46,9 @@ class Views(IterableDataset[Tensor]):
                     views += renders.views(sku, rng, GALLERY, SHELF)
             else:
                 for i in classes_of(flat, rng, self.count):
-                    views += [flat.view(i, rng, True) for _ in range(GALLERY)] + [flat.view(i, rng, False) for _ in range(SHELF)]
+                    views += [flat.view(i, rng, True) for _ in range(GALLERY)] + [
+                        flat.view(i, rng, False) for _ in range(SHELF)
+                    ]
             yield torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
 
 
@@ -112,11 +114,24 @@ def main() -> None:
         spent, last = spent + min(now - last, 30.0), now
         mean = 0.97 * mean + 0.03 * np.array([float(loss.detach()), right])
         if steps % 50 == 0:
-            print(f"{spent / 60:6.1f} min  step {steps}  loss {mean[0]:.3f}  rank-1 in batch {mean[1]:.3f}  lr {lr:.5f}", flush=True)
+            print(
+                f"{spent / 60:6.1f} min  step {steps}  loss {mean[0]:.3f}  rank-1 in batch {mean[1]:.3f}  lr {lr:.5f}",
+                flush=True,
+            )
         if now - saved > 60 or spent >= budget:
             saved = now
             part = args.out.with_suffix(".part")
-            torch.save({"net": net.state_dict(), "ema": ema, "optimiser": optimiser.state_dict(), "spent": spent, "steps": steps, "args": vars(args)}, part)
+            torch.save(
+                {
+                    "net": net.state_dict(),
+                    "ema": ema,
+                    "optimiser": optimiser.state_dict(),
+                    "spent": spent,
+                    "steps": steps,
+                    "args": vars(args),
+                },
+                part,
+            )
             part.replace(args.out)
 
 

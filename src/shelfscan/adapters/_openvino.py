@@ -20,7 +20,12 @@ def open_model(path: Path, threads: int, precision: str) -> Any:
         return core.compile_model(
             core.read_model(str(path)),
             "CPU",
-            {"INFERENCE_PRECISION_HINT": wanted, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"},
+            {
+                "INFERENCE_PRECISION_HINT": wanted,
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "PERFORMANCE_HINT": "LATENCY",
+            },
         )
     except Exception as e:  # openvino raises RuntimeError and its own classes
         raise MissingModel(f"{path}: not a usable model for OpenVINO: {str(e).splitlines()[0]}") from e

@@ -17,7 +17,9 @@ Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 BATCH = 32
 
 
-def expect_shapes(path: Path, crops: Sequence[int | str | None] | None, embedding: Sequence[int | str | None] | None) -> tuple[int, int]:
+def expect_shapes(
+    path: Path, crops: Sequence[int | str | None] | None, embedding: Sequence[int | str | None] | None
+) -> tuple[int, int]:
     """Side of the input and length of the vectors. Raises `MissingModel` naming what was expected and found."""
     if crops is None or len(crops) != 4 or crops[1] != 3 or crops[2] != crops[3] or not isinstance(crops[2], int):
         raise MissingModel(f"{path}: crops: expected shape [any, 3, side, side], found {crops}")

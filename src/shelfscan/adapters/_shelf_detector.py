@@ -36,7 +36,9 @@ class DetectorSettings:
     limit: int = 1000
 
 
-def settings_of(name: str, models: Path | None, scale: float | None, max_side_px: int, threshold: float | None) -> tuple[Path, DetectorSettings]:
+def settings_of(
+    name: str, models: Path | None, scale: float | None, max_side_px: int, threshold: float | None
+) -> tuple[Path, DetectorSettings]:
     """The verified file of a model and its settings; ``threshold`` replaces the manifest's for every class."""
     path = model_path(name, models)
     entry = model_entry(name, models)
@@ -58,7 +60,11 @@ def check_shapes(path: Path, inputs: dict[str, Shape], outputs: dict[str, Shape]
     wrong = []
     for name, shape in expected.items():
         have = found.get(name)
-        if have is None or len(have) != len(shape) or any(isinstance(h, int) and w is not None and h != w for h, w in zip(have, shape)):
+        if (
+            have is None
+            or len(have) != len(shape)
+            or any(isinstance(h, int) and w is not None and h != w for h, w in zip(have, shape, strict=True))
+        ):
             wrong.append(f"{path}: {name}: expected shape {_text(shape)}, found {_text(have) if have is not None else 'none'}")
     if wrong:
         raise MissingModel(wrong)

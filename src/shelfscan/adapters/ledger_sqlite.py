@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class SqliteLedger:
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(self._db)
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
             if site is not None:
@@ -60,7 +61,8 @@ class SqliteLedger:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
                     self._db.executemany(
-                        "INSERT INTO events (key, kind, stamp_ns, payload) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING", rows
+                        "INSERT INTO events (key, kind, stamp_ns, payload) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                        rows,
                     )
                     last = self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM events").fetchone()[0]
                     self._db.execute("COMMIT")
@@ -88,3 +90,16 @@ class SqliteLedger:
         """See `Ledger.close`."""
         with self._lock:
             self._db.close()
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. SQLite's own waiting does not cover this switch, and processes start together."""
+    ends = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as e:
+            if "locked" not in str(e) or time.monotonic() >= ends:
+                raise
+            time.sleep(0.01)

@@ -30,7 +30,7 @@ def draw_audit(picture: Rgb, facings: Sequence[PhotoFacing], runs: Sequence[Faci
     scale = max(canvas.shape[:2]) / 2000
     thick = max(1, round(3 * scale))
     for f in facings:
-        x0, y0, x1, y1 = (int(round(v)) for v in f.box_px)
+        x0, y0, x1, y1 = (round(v) for v in f.box_px)
         cv2.rectangle(canvas, (x0, y0), (x1, y1), colour_of(f.sku), thick)
     size, line = 0.55 * max(scale, 0.5), max(1, round(1.2 * scale))
     for run in runs:

@@ -36,7 +36,7 @@ class RunOutcome:
     @property
     def ok(self) -> bool:
         """Whether the mission came to a good end."""
-        return self.report["mission"]["phase"] == "done"
+        return bool(self.report["mission"]["phase"] == "done")
 
 
 def finish_run(

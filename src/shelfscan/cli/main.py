@@ -52,7 +52,11 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except TyperException as e:  # wrong usage
-        getattr(e, "show", lambda: err.print(f"shelfscan: {e}", highlight=False, markup=False))()
+        show = getattr(e, "show", None)
+        if show is None:
+            err.print(f"shelfscan: {e}", highlight=False, markup=False, soft_wrap=True)
+        else:
+            show()
         sys.exit(2)
     except BadInput as e:
         for problem in e.problems:

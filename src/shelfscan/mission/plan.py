@@ -14,12 +14,12 @@ import networkx as nx
 import numpy as np
 
 from shelfscan.errors import BadInput
-from shelfscan.model.viewing import base_on_face, seen_cells
 from shelfscan.model.geometry import Pose2D, pose2d_of
 from shelfscan.model.grid import OccupancyGrid
 from shelfscan.model.mission import MissionPlan, Viewpoint
 from shelfscan.model.robot import RobotModel
 from shelfscan.model.store import Aisle, BinPlace, Gondola, Store
+from shelfscan.model.viewing import base_on_face, seen_cells
 
 #: Neighbouring views overlap at least so much that an item cut by one picture's border is whole in the next.
 MAX_SPACING_M = 0.62
@@ -68,7 +68,7 @@ def _face(
 ) -> tuple[list[Viewpoint], list[str]]:
     """Viewpoints of one face in driving order, and the bins they cannot see in full."""
     x0, x1 = min(p.x0_m for p in places), max(p.x1_m for p in places)
-    dense = [x for x in np.arange(x0, x1 + 1e-6, 0.1)]
+    dense = list(np.arange(x0, x1 + 1e-6, 0.1))
     coverable = _full(_stations(dense, gondola, robot, grid), places, robot)
     margin = min(0.3, (x1 - x0) / 2)
     best: list[tuple[float, float]] = []

@@ -59,11 +59,11 @@ class Recogniser:
             return []
         similarity = self._embedder.embed(crops) @ self._gallery.vectors.T
         per_sku = np.full((len(crops), len(self._gallery.skus)), -1.0, np.float32)
-        np.maximum.at(per_sku, (slice(None), self._gallery.owner), similarity)
+        np.maximum.at(per_sku, (slice(None), self._gallery.owner), similarity)  # type: ignore[arg-type] # numpy's stubs know no slices here
         out = []
         for n, row in enumerate(per_sku.clip(0.0, 1.0)):
             best = np.argsort(-row, kind="stable")[:TOP].tolist()
             wanted = {self._index[s] for s in (also[n] if also else ()) if s in self._index}
-            chosen = best + sorted(wanted - set(best), key=lambda i, row=row: -float(row[i]))
+            chosen = best + sorted(wanted - set(best), key=row.__getitem__, reverse=True)
             out.append(tuple(Candidate(self._gallery.skus[i], round(float(row[i]), 4)) for i in chosen))
         return out

@@ -21,7 +21,7 @@ TEXTURE_LEAST = 4.0
 
 @lru_cache(maxsize=16)
 def _matcher(least: int, count: int) -> cv2.StereoSGBM:
-    return cv2.StereoSGBM_create(
+    return cv2.StereoSGBM.create(
         minDisparity=least,
         numDisparities=count,
         blockSize=BLOCK_PX,

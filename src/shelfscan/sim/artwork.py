@@ -189,7 +189,9 @@ def _l_dots(img: Picture, s: _Style) -> None:
     h, w = img.shape[:2]
     rng = np.random.default_rng(s.family_seed)
     for _ in range(26):
-        cv2.circle(img, (int(rng.integers(w)), int(rng.integers(h))), int(rng.integers(3, max(4, w // 9))), s.second, -1, cv2.LINE_AA)
+        cv2.circle(
+            img, (int(rng.integers(w)), int(rng.integers(h))), int(rng.integers(3, max(4, w // 9))), s.second, -1, cv2.LINE_AA
+        )
     cv2.rectangle(img, (0, int(0.8 * h)), (w, h), s.accent, -1)
 
 
@@ -245,7 +247,9 @@ def _fruit(img: Picture, s: _Style, cx: float, cy: float, r: float) -> None:
         for _ in range(40):
             p = (int(x + rng.normal(0, 0.55) * rad), int(y + rng.normal(0, 0.4) * rad))
             shade = tuple(int(c * f) for c, f in zip(s.motif, (rng.uniform(0.6, 1.1),) * 3, strict=True))
-            cv2.ellipse(img, p, (max(2, rad // 5), max(1, rad // 10)), float(rng.uniform(0, 180)), 0, 360, _clip(shade), -1, cv2.LINE_AA)
+            cv2.ellipse(
+                img, p, (max(2, rad // 5), max(1, rad // 10)), float(rng.uniform(0, 180)), 0, 360, _clip(shade), -1, cv2.LINE_AA
+            )
     elif s.fruit == 3:
         cv2.ellipse(img, (x, y), (rad, int(0.35 * rad)), 0, 0, 360, s.motif, -1, cv2.LINE_AA)
         cv2.ellipse(img, (x, y), (rad, rad), 0, 0, 180, (240, 238, 232), -1, cv2.LINE_AA)
@@ -318,7 +322,9 @@ def _front(spec: PackSpec, s: _Style, w: int, h: int) -> Picture:
     b = (int(flavour[2] * w), int(flavour[3] * h))
     cv2.rectangle(img, a, b, s.accent, -1)
     _words(img, spec.flavour, (x0 + 0.03, flavour[1] + 0.01, 0.91, flavour[3] - 0.01), s.ink_on(s.accent), s.font2)
-    size_ink = s.ink_on(_median(img, (int(0.5 * w), int((top + 0.92 * span) * h)), (int(0.96 * w), int((top + 0.98 * span) * h))))
+    size_ink = s.ink_on(
+        _median(img, (int(0.5 * w), int((top + 0.92 * span) * h)), (int(0.96 * w), int((top + 0.98 * span) * h)))
+    )
     _words(img, spec.size_text, (0.52, top + 0.92 * span, 0.96, top + 0.985 * span), size_ink, "DejaVuSans-Bold")
     if s.badge:
         centre = (int(0.84 * w), int((top + 0.36 * span) * h))
@@ -355,13 +361,13 @@ def _crinkle(img: Picture, s: _Style) -> Picture:
     """Foil: soft folds of light and dark, and sealed seams at both ends."""
     h, w = img.shape[:2]
     noise = np.random.default_rng(s.family_seed).normal(0, 1, (7, 6)).astype(np.float32)
-    folds = cv2.resize(noise, (w, h), interpolation=cv2.INTER_CUBIC)
+    folds: NDArray[np.float32] = np.asarray(cv2.resize(noise, (w, h), interpolation=cv2.INTER_CUBIC), np.float32)
     out = (img.astype(np.float32) * (1 + 0.11 * folds[..., None]) + 14 * np.maximum(folds, 0)[..., None]).clip(0, 255)
     seam = max(3, h // 26)
     stripes = (np.arange(w) // 2 % 2 * 26 - 13).astype(np.float32)[None, :, None]
     out[:seam] = (out[:seam] * 0.85 + stripes).clip(0, 255)
     out[-seam:] = (out[-seam:] * 0.85 + stripes).clip(0, 255)
-    return out.astype(np.uint8)
+    return np.asarray(out, np.uint8)
 
 
 def _back(spec: PackSpec, s: _Style, w: int, h: int) -> Picture:

@@ -80,7 +80,9 @@ def _studio(packs: Sequence[PackSpec], seed: int) -> mujoco.MjModel:
 
 
 def _photograph(renderer: Renderer, pack: PackSpec, index: int, number: int, rng: np.random.Generator) -> Rgb:
-    yaw = float(rng.uniform(-0.06, 0.06) if number == 0 else rng.uniform(-0.35, 0.35) if number == 1 else rng.choice([-0.7, 0.7]))
+    yaw = float(
+        rng.uniform(-0.06, 0.06) if number == 0 else rng.uniform(-0.35, 0.35) if number == 1 else rng.choice([-0.7, 0.7])
+    )
     pitch = float(rng.uniform(0.0, 0.12))
     reach = math.hypot(pack.width_m, pack.depth_m) if number > 1 else pack.width_m + abs(math.sin(yaw)) * pack.depth_m
     tall = pack.height_m + math.sin(pitch) * pack.depth_m
@@ -96,7 +98,7 @@ def _photograph(renderer: Renderer, pack: PackSpec, index: int, number: int, rng
     picture = renderer.picture("photo", WIDTH_PX, HEIGHT_PX)
     half = np.array([pack.width_m, pack.depth_m, pack.height_m]) / 2
     corners = centre + half * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-    local = apply(np.linalg.inv(T), corners)
+    local = apply(np.asarray(np.linalg.inv(T), np.float64), corners)
     u = WIDTH_PX / 2 + focal * local[:, 0] / local[:, 1]
     v = HEIGHT_PX / 2 - focal * local[:, 2] / local[:, 1]
     margin = rng.uniform(2, 9, 4)

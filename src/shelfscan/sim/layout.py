@@ -100,7 +100,9 @@ def _gondola(name: str, face: Pose2D, bays: int) -> Gondola:
     return Gondola(name, face, SHELF_DEPTH_M + BACK_M, GONDOLA_HEIGHT_M, tuple(made))
 
 
-def face_box(gondola: Gondola, kind: str, low: tuple[float, float, float], high: tuple[float, float, float], rgb: tuple[float, ...]) -> SceneBox:
+def face_box(
+    gondola: Gondola, kind: str, low: tuple[float, float, float], high: tuple[float, float, float], rgb: tuple[float, ...]
+) -> SceneBox:
     """A box given by two corners in the face frame."""
     a, b = np.array(low), np.array(high)
     c, h = (a + b) / 2, (b - a) / 2

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-_SYLLABLES = "al bri co da el fo gra hi jo ka lu mo na or pe quo ri sa to ul vi wo xe ya zu ben cas del fin mar nor sol tis ver".split()
+_SYLLABLES = (
+    "al bri co da el fo gra hi jo ka lu mo na or pe quo ri sa to ul vi wo xe ya zu ben cas del fin mar nor sol tis ver".split()
+)
 _FLAVOURS = (
     "Original Classic Lemon Cherry Vanilla Cocoa Honey Mint Apple Berry Orange Peach Ginger Salted Smoked Chili "
     "Garlic Herb Tomato Mild Strong Light Zero Bio Coconut Mango Caramel Hazelnut Almond Rose"
@@ -59,7 +61,9 @@ class _Kind:
 _KINDS = (
     _Kind("cereal", ("Muesli", "Flakes", "Crunch"), "box", (0.13, 0.2), (0.22, 0.3), (0.05, 0.08), "g", (375, 500, 750)),
     _Kind("tea", ("Tea", "Infusion"), "box", (0.07, 0.14), (0.07, 0.1), (0.06, 0.08), "bags", (20, 25, 50)),
-    _Kind("biscuits", ("Biscuits", "Wafers", "Crackers"), "box", (0.06, 0.16), (0.06, 0.14), (0.05, 0.07), "g", (125, 200, 300)),
+    _Kind(
+        "biscuits", ("Biscuits", "Wafers", "Crackers"), "box", (0.06, 0.16), (0.06, 0.14), (0.05, 0.07), "g", (125, 200, 300)
+    ),
     _Kind("rice", ("Rice", "Couscous", "Lentils"), "box", (0.08, 0.12), (0.14, 0.2), (0.04, 0.06), "g", (500, 750)),
     _Kind("pasta", ("Penne", "Fusilli", "Spaghetti"), "bag", (0.09, 0.14), (0.18, 0.26), (0.05, 0.08), "g", (500, 1000)),
     _Kind("coffee", ("Coffee", "Espresso"), "bag", (0.08, 0.11), (0.15, 0.24), (0.06, 0.08), "g", (250, 500), True),
@@ -97,7 +101,7 @@ def _family(kind: _Kind, family: int, rng: np.random.Generator, first: int) -> l
     product = str(rng.choice(kind.products))
     amount = int(rng.integers(len(kind.amounts)))
     flavours = [str(f) for f in rng.choice(_FLAVOURS, int(rng.choice([1, 2, 3, 4], p=[0.5, 0.25, 0.15, 0.1])), replace=False)]
-    packs = []
+    packs: list[PackSpec] = []
     for variant, flavour in enumerate(flavours):
         base = PackSpec(
             sku=f"SKU-{first + len(packs):06d}",

@@ -148,7 +148,9 @@ def capture_head(renderer: Renderer, sensor: SensorModel, head: Head, capture: i
         mono = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         shift = sensor.sensing.stereo_vertical_px
         if n == 1 and shift:
-            mono = cv2.warpAffine(mono, np.array([[1, 0, 0], [0, 1, shift]]), (i.width_px, i.height_px), borderMode=cv2.BORDER_REPLICATE)
+            mono = cv2.warpAffine(
+                mono, np.array([[1, 0, 0], [0, 1, shift]]), (i.width_px, i.height_px), borderMode=cv2.BORDER_REPLICATE
+            )
         gray.append(np.asarray(mono, dtype=np.uint8))
     i = head.rgb.intrinsics
     rgb = sensor.apply(renderer.picture(f"{head.name}/rgb", i.width_px, i.height_px), capture, 2)

@@ -51,7 +51,10 @@ class SceneTag:
 
 @dataclass(frozen=True, slots=True)
 class SceneBox:
-    """A box of furniture, wall or clutter; ``kind`` selects material (shelf, back, upright, edge, wall, floor, person, trolley)."""
+    """A box of furniture, wall or clutter.
+
+    ``kind`` selects the material: shelf, back, upright, edge, wall, floor, person or trolley.
+    """
 
     kind: str
     x_m: float

@@ -134,7 +134,9 @@ def add_camera(body: mujoco.MjsBody, name: str, camera: Camera, shift: Array | N
     body.add_camera(name=name, pos=position, quat=quaternion(camera_rotation(camera.T_base_optical)), fovy=fovy)
 
 
-def build_world(scene: Scene, robot: RobotModel, near: Sequence[tuple[float, float, float, float]] | None = None) -> mujoco.MjModel:
+def build_world(
+    scene: Scene, robot: RobotModel, near: Sequence[tuple[float, float, float, float]] | None = None
+) -> mujoco.MjModel:
     """The model of a scene. ``near``: only what lies in these (x0, y0, x1, y1) rectangles of ``map``; None is all."""
 
     def wanted(x: float, y: float) -> bool:
@@ -155,7 +157,11 @@ def build_world(scene: Scene, robot: RobotModel, near: Sequence[tuple[float, flo
             attenuation=[0.45, 0.1, 0.05],
         )  # fmt: skip
     for n, box in enumerate(scene.boxes):
-        if near is None or any(abs(box.x_m - min(max(box.x_m, a), c)) <= box.half_x_m and abs(box.y_m - min(max(box.y_m, b), d)) <= box.half_y_m + 0.3 for a, b, c, d in near):
+        if near is None or any(
+            abs(box.x_m - min(max(box.x_m, a), c)) <= box.half_x_m
+            and abs(box.y_m - min(max(box.y_m, b), d)) <= box.half_y_m + 0.3
+            for a, b, c, d in near
+        ):
             world.add_geom(
                 name=f"box{n}",
                 type=mujoco.mjtGeom.mjGEOM_BOX,

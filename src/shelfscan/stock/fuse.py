@@ -30,7 +30,7 @@ class Cluster:
     score: float
     looks: set[tuple[str, str]] = field(default_factory=set)
     first_id: str = ""
-    _sums: dict[str, tuple[float, float]] = field(default_factory=dict)
+    sums: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Names, best first."""
@@ -109,9 +109,9 @@ def _join(c: Cluster, o: Observation, picture: tuple[str, str]) -> None:
     c.score = max(c.score, o.score)
     c.looks.add(picture)
     for candidate in o.candidates:
-        a, b = c._sums.get(candidate.sku, (0.0, 0.0))
-        c._sums[candidate.sku] = (a + w * candidate.score, b + w)
+        a, b = c.sums.get(candidate.sku, (0.0, 0.0))
+        c.sums[candidate.sku] = (a + w * candidate.score, b + w)
     # A look that does not list a SKU says it is no better than its own worst listed one.
     floor = min((x.score for x in o.candidates), default=0.0)
-    for sku, (a, b) in c._sums.items():
+    for sku, (a, b) in c.sums.items():
         c.scores[sku] = (a + max(0.0, total - b) * floor) / total
