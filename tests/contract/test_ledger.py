@@ -105,6 +105,16 @@ def writer(tmp_path: Path) -> Callable[[str, int], subprocess.Popen[str]]:
     return start
 
 
+def test_many_processes_that_make_the_ledger_together(
+    tmp_path: Path, writer: Callable[[str, int], subprocess.Popen[str]]
+) -> None:
+    several = [writer(f"p{n}", 1) for n in range(5)]
+    for process in several:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in several] == [0] * 5
+    assert len(SqliteLedger(tmp_path / "ledger.sqlite").read()) == 10
+
+
 def test_two_processes_at_once(tmp_path: Path, writer: Callable[[str, int], subprocess.Popen[str]]) -> None:
     both = [writer("p", 40), writer("q", 40)]
     for process in both:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from shelfscan.bootstrap import make_policy, make_wms, open_ledger
@@ -295,8 +296,8 @@ def _show(run_dir: Path, report: SyncReport, everything: bool) -> None:
 
 def _print_table(lines: Sequence[Mapping[str, Any]]) -> None:
     """As wide as the terminal; into a file or pipe as wide as reasons need, unless COLUMNS says otherwise."""
-    wide = out.is_terminal or "COLUMNS" in os.environ
-    out.print(_table(lines), width=None if wide else PIPE_COLUMNS)
+    console = out if out.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
+    console.print(_table(lines))
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> Table:
