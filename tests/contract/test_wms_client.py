@@ -17,7 +17,7 @@ from fakes.wms import FaultyLine, Killed, MemoryWms
 
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.adapters.wms_builtin import BuiltinWms
-from shelfscan.errors import BadInput, WmsRejected, WmsTransient
+from shelfscan.errors import BadInput, WmsConflict, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.stock import BinStatus
 from shelfscan.ports import Event, Ledger
@@ -355,6 +355,30 @@ def test_what_waited_too_long_is_held_not_sent(wms: Any) -> None:
     late, _ = small(wms, ledger=ledger, now_ns=T0 + 20 * HOUR)
     assert late.ok and late.counts["recount"] == 1 and stock(wms)["L1"] == (7, 4)
     assert [s.event.kind for s in ledger.read(kinds=("sync.held",))] == ["sync.held"]
+
+
+@pytest.mark.parametrize("then", ["refused", "held"])
+def test_a_request_that_arrives_after_all_is_noticed(wms: Any, then: str) -> None:
+    """Sent and stuck; the second try is refused, or it is too late for one; then the first arrives."""
+    stuck: list[CountDocument] = []
+
+    class Stuck(FaultyLine):
+        def submit(self, doc: CountDocument) -> Any:
+            if not stuck:
+                stuck.append(doc)
+                raise WmsUnknown("timeout")
+            raise WmsConflict("no")
+
+    line_ = Stuck(wms, random.Random(0), 0.0, lambda: None)
+    once = Retry(attempts=1)
+    _, ledger = small(line_, retry=once)
+    later = {"now_ns": T0 + (20 if then == "held" else 1) * HOUR, "retry": once, "ledger": ledger}
+    report, _ = small(line_, **later)
+    assert report.counts["recount" if then == "held" else "conflict"] == 1
+    wms.submit(stuck[0])
+    report, _ = small(wms, **later)
+    assert report.counts["posted"] == 1 and stock(wms)["L1"] == (5, 4)
+    assert small(wms, **later)[0] == report
 
 
 def test_the_scans_say_when_a_bin_was_looked_at_first(wms: Any) -> None:

@@ -8,7 +8,8 @@
        └───────────┴──▶ unknown  perhaps it was: look the key up
     pending | failed | unknown and looked up ──▶ held            too old to be sent
 
-A writer that dies leaves ``sending``, which is as good as ``unknown``.
+A writer that dies leaves ``sending``, which is as good as ``unknown``. A request that got stuck may still arrive after a
+later one was refused: such documents are looked up at every sync, and the system's own answer then overrides.
 """
 
 from __future__ import annotations
@@ -62,8 +63,14 @@ class Entry:
 
     @property
     def final(self) -> bool:
-        """Nothing is left to do."""
+        """Nothing is left to send."""
         return self.state in FINAL
+
+    @property
+    def doubtful(self) -> bool:
+        """Refused or held after an earlier try whose outcome nobody knows: it may yet turn out to be applied."""
+        own = self.receipt is not None and bool(self.receipt.receipt_id)
+        return self.final and not own and self.attempts > (self.state is not DocState.HELD)
 
     def results(self) -> dict[str, LineStatus]:
         """What became of each line, by line id; empty until there is an answer."""
@@ -93,9 +100,11 @@ def fold(known: dict[str, Entry], event: Event, mission_id: str, wms: str) -> No
         if entry is None:
             known[doc_id] = Entry(CountDocument.from_json(dict(p["doc"])))
         return
-    if entry is None or entry.final:
+    if entry is None:
         return
     receipt = Receipt.from_json(dict(p["receipt"])) if p.get("receipt") else None
+    if entry.final and not (entry.doubtful and receipt is not None and receipt.receipt_id):
+        return
     attempts = entry.attempts + (state is DocState.SENDING)
     known[doc_id] = replace(entry, state=state, attempts=attempts, receipt=receipt, message=str(p.get("message", "")))
 

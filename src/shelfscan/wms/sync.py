@@ -209,17 +209,19 @@ class _Sync:
 
     def _deliver_all(self) -> None:
         for doc_id, entry in self._entries().items():
-            if not entry.final:
+            if not entry.final or entry.doubtful:
                 self._patiently(lambda doc_id=doc_id: self._deliver(doc_id))  # type: ignore[misc]
 
     def _deliver(self, doc_id: str) -> None:
         """One try. Every try starts by looking the key up: the answer to an earlier one may have been lost."""
         entry = self._entries()[doc_id]
-        if entry.final:
+        if entry.final and not entry.doubtful:
             return
         receipt = self._client.find(doc_id)
         if receipt is not None:
             self._settle(entry, receipt)
+            return
+        if entry.final:
             return
         age_h = (self._now - entry.doc.observed_from_ns) / NS / 3600
         if age_h > self._policy.max_age_h:
@@ -270,7 +272,14 @@ class _Sync:
     # The report
 
     def _report(self, lines: Sequence[ReconcileLine], view: WmsView | None, trouble: str, dry_run: bool) -> SyncReport:
-        on_the_way = {x.line_id: (e, x) for e in self._entries().values() if e.state is not DocState.HELD for x in e.doc.lines}
+        on_the_way: dict[str, tuple[Entry, CountLine]] = {}
+        for e in self._entries().values():
+            # A line goes into a second document only after the first was held; should that one have arrived after all,
+            # it is the one that counts.
+            applied = {i for i, s in e.results().items() if s.result == "applied"}
+            for x in e.doc.lines if e.state is not DocState.HELD else ():
+                if x.line_id not in on_the_way or x.line_id in applied:
+                    on_the_way[x.line_id] = (e, x)
         out = []
         for line in lines:
             entry, sent = on_the_way.pop(line.line_id, (None, None))
