@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shelfscan.model.detections import Candidate, Detections
-from shelfscan.perception.photo import audit_photo, facings_per_sku, rows_of
+from shelfscan.perception.photo import audit_photo, drop_nested, facings_per_sku, find_products, merge_looks, rows_of
 
 
 def shelf_rows(rows: int, columns: int, slope: float) -> np.ndarray:
@@ -48,3 +49,47 @@ def test_runs_and_unknowns() -> None:
 
 def test_an_empty_photograph_has_no_rows() -> None:
     assert audit_photo(Detections.empty(), [], 0.5) == ([], [])
+
+
+def boxes_of(*rows: tuple[float, float, float, float, float]) -> Detections:
+    """Products from (x0, y0, x1, y1, score)."""
+    data = np.array(rows, np.float32).reshape(-1, 5)
+    return Detections(data[:, :4], data[:, 4], np.zeros(len(data), np.int64))
+
+
+def test_a_box_in_another_goes_whichever_is_surer() -> None:
+    pack, bottle = (0, 0, 100, 100, 0.8), (10, 10, 40, 90, 0.6)
+    beside = (95, 0, 200, 100, 0.5)
+    assert drop_nested(boxes_of(pack, bottle, beside)).scores.tolist() == pytest.approx([0.8, 0.5])
+    sure_bottle = (*bottle[:4], 0.9)
+    assert drop_nested(boxes_of(pack, sure_bottle)).scores.tolist() == pytest.approx([0.9])
+    assert len(drop_nested(Detections.empty())) == 0
+
+
+def test_two_looks_agree_or_one_is_sure() -> None:
+    first = boxes_of((0, 0, 50, 100, 0.42), (100, 0, 150, 100, 0.43), (200, 0, 250, 100, 0.9))
+    second = boxes_of((2, 1, 51, 99, 0.60), (300, 0, 400, 200, 0.7), (500, 0, 550, 90, 0.43))
+    merged = merge_looks(first, second)
+    assert merged.boxes_px[:, 0].tolist() == [200, 300, 0], "in both; sure; sure in the second only"
+    assert merged.scores.tolist() == sorted(merged.scores.tolist(), reverse=True)
+    assert len(merge_looks(Detections.empty(), Detections.empty())) == 0
+
+
+class LargeProductsOnlyWhenReduced:
+    """A detector with a limited range: it sees the one product only while it is at most 250 px wide."""
+
+    description = "limited"
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        columns = np.flatnonzero((picture[..., 0] > 128).any(axis=0))
+        rows = np.flatnonzero((picture[..., 0] > 128).any(axis=1))
+        if len(columns) == 0 or len(columns) > 250:
+            return Detections.empty()
+        return boxes_of((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1, 0.9))
+
+
+def test_a_product_too_large_for_the_detector_is_found_in_the_picture_s_own_pixels() -> None:
+    picture = np.zeros((2000, 1500, 3), np.uint8)
+    picture[500:1500, 400:900] = 255
+    (box,) = find_products(LargeProductsOnlyWhenReduced(), picture).boxes_px.tolist()
+    assert box == pytest.approx([400, 500, 900, 1500], abs=4)

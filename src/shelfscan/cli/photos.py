@@ -87,13 +87,14 @@ def detect(
     if not coco["images"]:
         raise BadInput(bad)
     for problem in bad:
-        err.print(f"shelfscan: {problem}", highlight=False, markup=False)
+        err.print(f"shelfscan: {problem}", highlight=False, markup=False, soft_wrap=True)
     write_atomic(out_file, json.dumps(coco).encode())
     summary = {"images": len(coco["images"]), "boxes": len(coco["annotations"]), "unreadable": bad, "out": str(out_file)}
     if as_json:
         print_json(summary)
     else:
-        out.print(f"{out_file}: {summary['boxes']} boxes in {summary['images']} pictures", highlight=False)
+        text = f"{out_file}: {summary['boxes']} boxes in {summary['images']} pictures"
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def audit(
@@ -102,6 +103,10 @@ def audit(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for results.")],
     planogram: Annotated[Path | None, typer.Option("--planogram", help="planogram.csv to compare with.")] = None,
     config: ConfigFile = None,
+    unknown_below: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Similarity below which a product is none of the gallery's."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Facings per SKU in plain photographs, with an annotated picture of each."""
@@ -111,8 +116,7 @@ def audit(
     from shelfscan.bootstrap import make_detector, make_embedder, make_recogniser
     from shelfscan.cli.annotate import draw_audit
     from shelfscan.config import load_config
-    from shelfscan.model.detections import DetectionClass
-    from shelfscan.perception.photo import audit_photo, facings_per_sku
+    from shelfscan.perception.photo import audit_photo, facings_per_sku, find_products
     from shelfscan.runfolder import write_atomic
 
     settings = load_config(config)
@@ -124,6 +128,8 @@ def audit(
     results: list[dict[str, Any]] = []
     rows: list[list[Any]] = []
     total: dict[str, int] = {}
+    #: Photographs of different folders may have the same name.
+    used: dict[str, int] = {}
     with progress("auditing") as report:
         report("learning the gallery", 0.0)
         recogniser = make_recogniser(make_embedder(settings), references)
@@ -134,9 +140,10 @@ def audit(
             except BadInput as e:
                 bad += e.problems
                 continue
-            products = detector.detect(picture).of(DetectionClass.PRODUCT)
+            products = find_products(detector, picture)
             crops = [picture[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1] for x0, y0, x1, y1 in products.boxes_px.clip(0)]
-            facings, runs = audit_photo(products, recogniser.recognise(crops), recogniser.unknown_below)
+            least = recogniser.unknown_below if unknown_below is None else unknown_below
+            facings, runs = audit_photo(products, recogniser.recognise(crops), least)
             counts = facings_per_sku(facings)
             for sku, count in counts.items():
                 total[sku] = total.get(sku, 0) + count
@@ -147,7 +154,9 @@ def audit(
                 rows.append(
                     [str(file), f.row, f.column, f.sku, round(best.score, 4) if best else "", second, round(f.score, 4), *box]
                 )
-            annotated = out_dir / f"{file.stem}.audit.jpg"
+            used[file.stem] = used.get(file.stem, 0) + 1
+            name = file.stem if used[file.stem] == 1 else f"{file.stem}-{used[file.stem]}"
+            annotated = out_dir / f"{name}.audit.jpg"
             drawn = cv2.cvtColor(draw_audit(picture, facings, runs), cv2.COLOR_RGB2BGR)
             write_atomic(annotated, cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())
             results.append(
@@ -164,7 +173,7 @@ def audit(
     if not results:
         raise BadInput(bad)
     for problem in bad:
-        err.print(f"shelfscan: {problem}", highlight=False, markup=False)
+        err.print(f"shelfscan: {problem}", highlight=False, markup=False, soft_wrap=True)
     summary: dict[str, Any] = {
         "photos": results,
         "per_sku": dict(sorted((k, v) for k, v in total.items() if k)),
@@ -188,6 +197,8 @@ def audit(
             f"{r['photo']}: {r['facings']} facings on {r['rows']} rows, {len(r['per_sku'])} SKUs, "
             f"{r['unknown']} not in the gallery -> {r['annotated']}",
             highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 

@@ -10,13 +10,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from shelfscan.model.detections import Candidate, Detections
+from shelfscan.model.detections import Candidate, DetectionClass, Detections
+from shelfscan.model.imaging import Rgb
+from shelfscan.ports import Detector
 
+#: A plain photograph says nothing of its scale: the detector looks at it as it is, and reduced to this long side, where
+#: products that were too large for it (beyond 250 px) fall into its range, and texture that fooled it is gone.
+REDUCED_SIDE_PX = 720
+#: Boxes of two looks are one product above this overlap (intersection over union) ...
+SAME_BOX = 0.5
+#: ... and what only one look found must have this score at least.
+ALONE_SCORE = 0.46
+#: Of two boxes of which one lies in the other by this share of the smaller, one is wrong: a facing hides what is behind it.
+NESTED = 0.75
 #: Two boxes stand on one shelf when they overlap in height by this share of the lower one ...
 ROW_OVERLAP = 0.5
 #: ... and the gap between them is below this many widths of the narrower one.
@@ -43,6 +55,63 @@ class FacingRun:
     row: int
     facings: int
     box_px: tuple[float, float, float, float]
+
+
+def find_products(detector: Detector, picture: Rgb) -> Detections:
+    """Product boxes of a plain photograph ((H, W, 3) uint8 RGB) of unknown scale, best first, none within another."""
+    found = detector.detect(picture).of(DetectionClass.PRODUCT)
+    h, w = picture.shape[:2]
+    scale = REDUCED_SIDE_PX / max(h, w)
+    if scale < 0.9:
+        size = (max(1, round(w * scale)), max(1, round(h * scale)))
+        reduced = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        again = detector.detect(reduced).of(DetectionClass.PRODUCT)
+        back = np.array([w / size[0], h / size[1]] * 2, np.float32)
+        found = merge_looks(found, Detections(again.boxes_px * back, again.scores, again.classes))
+    return drop_nested(found)
+
+
+def merge_looks(first: Detections, second: Detections) -> Detections:
+    """Boxes of two looks at one picture: those both have once, the others when they are sure enough; best first."""
+    iou, _ = _overlaps(first.boxes_px, second.boxes_px)
+    partner = np.full(len(first), -1)
+    taken: set[int] = set()
+    for i in range(len(first)):
+        for j in np.argsort(-iou[i], kind="stable").tolist():
+            if iou[i, j] < SAME_BOX:
+                break
+            if j not in taken:
+                partner[i] = j
+                taken.add(j)
+                break
+    sure = (partner >= 0) | (first.scores >= ALONE_SCORE)
+    alone = np.array([j not in taken and second.scores[j] >= ALONE_SCORE for j in range(len(second))], bool)
+    boxes = np.concatenate([first.boxes_px[sure], second.boxes_px[alone]])
+    scores = np.concatenate([first.scores[sure], second.scores[alone]])
+    classes = np.concatenate([first.classes[sure], second.classes[alone]])
+    order = np.argsort(-scores, kind="stable")
+    return Detections(boxes[order], scores[order], classes[order])
+
+
+def drop_nested(found: Detections) -> Detections:
+    """Without the lesser of any two boxes of which one lies in the other (parts of a pack, a pack around bottles)."""
+    _, inside = _overlaps(found.boxes_px, found.boxes_px)
+    keep: list[int] = []
+    for i in np.argsort(-found.scores, kind="stable").tolist():
+        if not keep or float(inside[i, keep].max()) < NESTED:
+            keep.append(i)
+    mask = np.zeros(len(found), bool)
+    mask[keep] = True
+    return found.where(mask)
+
+
+def _overlaps(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intersection over union, and over the smaller box, of boxes (N, 4) and (M, 4); (N, M) each."""
+    p, q = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
+    size = np.clip(np.minimum(p[..., 2:], q[..., 2:]) - np.maximum(p[..., :2], q[..., :2]), 0.0, None)
+    shared = size[..., 0] * size[..., 1]
+    area_p, area_q = (np.prod(np.clip(v[..., 2:] - v[..., :2], 1e-6, None), axis=-1) for v in (p, q))
+    return shared / (area_p + area_q - shared), shared / np.minimum(area_p, area_q)
 
 
 def rows_of(boxes_px: NDArray[np.float32]) -> NDArray[np.int64]:
