@@ -112,10 +112,8 @@ if [ ! -e "$venv" ]; then
 fi
 echo "$identity" > "$venv/.shelfscan-identity"
 
-say "installing Python packages (about 0.5 GB the first time)"
-wanted=(-e ".[sim,openvino,tags,web,dev]")
-[ "$ros" != wheels ] || wanted+=(-r requirements-ros.txt)
 log=$venv/setup-pip.log
+: > "$log"
 progress() {  # keeps the log, shows every twentieth step
   local line n=0
   while IFS= read -r line; do
@@ -126,14 +124,29 @@ progress() {  # keeps the log, shows every twentieth step
     esac
   done
 }
-: > "$log"
-# Not compiled here: Python compiles what is really imported, when it is; the rest is most of it.
-if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-compile --progress-bar off \
-  -c constraints.txt "${wanted[@]}" 2>&1 | progress; then
+pip_install() {
+  # Not compiled here: Python compiles what is really imported, when it is; the rest is most of it.
+  "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-compile --progress-bar off \
+    -c constraints.txt "$@" 2>&1 | progress
+}
+pip_failed() {
   tail -25 "$log" >&2
   die "pip failed, see above; the whole log is $log. Run the same command again to go on."
+}
+building=
+if [ "$ros" = wheels ]; then
+  say "installing ROS 2 and the tools that build its interfaces"
+  pip_install -r requirements-ros.txt numpy || pip_failed
+  # One core compiles the interfaces while the other gets the rest.
+  interfaces & building=$!
 fi
-interfaces
+say "installing shelfscan and what it needs (about 0.4 GB)"
+pip_install -e ".[sim,openvino,tags,web,dev]" || { [ -z "$building" ] || wait "$building" || true; pip_failed; }
+if [ -n "$building" ]; then
+  wait "$building" || die "the interface packages could not be built, see above"
+else
+  interfaces
+fi
 [ -x "$venv/bin/shelfscan" ] || die "pip left no $venv/bin/shelfscan; see $log"
 echo "$stamp" > "$venv/.shelfscan-setup"
 say "done in $((SECONDS - began)) s; the command line is .venv/bin/shelfscan"
