@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -14,7 +15,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from shelfscan_msgs.msg import HeadFrame as HeadFrameMsg
 from std_msgs.msg import Header
 
-from shelfscan.adapters.frame_msgs import GRAY_ENCODINGS, gray_of, intrinsics_of, jpeg_of, matrix_of, stamp_ns_of
+from shelfscan.adapters.frame_msgs import (
+    GRAY_ENCODINGS,
+    bundle_from_msgs,
+    gray_of,
+    intrinsics_of,
+    jpeg_of,
+    matrix_of,
+    stamp_ns_of,
+)
 from shelfscan.errors import SensorError
 from shelfscan.model.geometry import Array, Pose2D, from_quaternion, pose2d_of, quaternion_of
 from shelfscan.model.imaging import Camera, FrameBundle, Gray, Head, Intrinsics
@@ -169,6 +178,38 @@ def head_camera_info(head: Head, camera: str, stamp_ns: int) -> CameraInfo:
     return to_camera_info(part.intrinsics, stamp_ns, optical_frame(head.name, camera), baseline)
 
 
+def calibrated(head: Head, infos: Mapping[str, CameraInfo | None]) -> Head:
+    """A head with the calibration its drivers publish, by camera; where the cameras sit stays as the robot's file says.
+
+    Of the pair, whose pictures are rectified, the projection counts, and the distance it states between the two.
+    Raises `SensorError` when a calibration is missing, empty, or of another picture size than planned with.
+    """
+    found: dict[str, Intrinsics] = {}
+    baseline_m = head.baseline_m
+    for camera, part in (("left", head.left), ("right", head.right), ("rgb", head.rgb)):
+        info = infos.get(camera)
+        if info is None:
+            raise SensorError(f"no {info_topic(head.name, camera)}")
+        got = intrinsics_of(info)
+        if camera != "rgb" and info.p[0] > 0:
+            got = Intrinsics(got.width_px, got.height_px, info.p[0], info.p[5], info.p[2], info.p[6])
+            if info.p[3]:
+                baseline_m = -info.p[3] / info.p[0]
+        want = part.intrinsics
+        if (got.width_px, got.height_px) != (want.width_px, want.height_px):
+            sizes = f"{got.width_px}x{got.height_px}; robot.yaml says {want.width_px}x{want.height_px}"
+            raise SensorError(f"{info_topic(head.name, camera)} is of {sizes}")
+        found[camera] = got
+    T_left_right = np.eye(4)
+    T_left_right[0, 3] = baseline_m
+    return Head(
+        head.name,
+        Camera(found["left"], head.left.T_base_optical),
+        Camera(found["right"], head.left.T_base_optical @ T_left_right),
+        Camera(found["rgb"], head.rgb.T_base_optical),
+    )
+
+
 def bundle_to_msgs(bundle: FrameBundle) -> list[HeadFrameMsg]:
     """All messages of a capture, in the order of its heads."""
     out = []
@@ -235,7 +276,9 @@ def _octets(data: bytes | NDArray[np.uint8]) -> array.array[int]:
 
 
 __all__ = [
+    "bundle_from_msgs",
     "bundle_to_msgs",
+    "calibrated",
     "camera_topics",
     "gray_of",
     "head_camera_info",
