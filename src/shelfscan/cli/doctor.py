@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +19,9 @@ import typer
 from shelfscan import __version__
 from shelfscan.cli._console import out, print_json
 from shelfscan.errors import ShelfscanError
+
+#: Starting Python, loading a library and using it once; generous for a busy machine.
+TRY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
         marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
         for c in checks:
             out.print(f"{marks[c.state]} {c.name:<18} ", end="")
-            out.print(c.detail, highlight=False, markup=False)
+            out.print(c.detail, highlight=False, markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 
@@ -101,27 +105,58 @@ def _shared_memory() -> tuple[str, str]:
 
 def _ros() -> tuple[str, str]:
     if importlib.util.find_spec("rclpy") is None:
-        return "warn", "rclpy is not installed: only `run --direct`, `detect` and `audit` work"
-    return "ok", f"rclpy {_version('ros-kilted-rclpy', 'rclpy')}, distribution {os.environ.get('ROS_DISTRO', 'kilted wheels')}"
+        return "warn", "rclpy is not installed: only `run --direct`, `replay`, `detect` and `audit` work"
+    text = f"rclpy {_version('ros-kilted-rclpy', 'rclpy')}, distribution {os.environ.get('ROS_DISTRO', 'kilted wheels')}"
+    # Loading the middleware is what fails where libraries are missing; a node is made, and nothing leaves the machine.
+    problem = _tried("import rclpy; rclpy.init(); rclpy.create_node('doctor').destroy_node(); rclpy.shutdown()")
+    return ("fail", f"{text}, but a node cannot be made: {problem}") if problem else ("ok", text)
 
 
 def _interfaces() -> tuple[str, str]:
-    missing = [m for m in ("shelfscan_msgs", "nav2_msgs") if importlib.util.find_spec(m) is None]
+    names = ("shelfscan_msgs", "nav2_msgs", "tf2_msgs")
+    missing = [m for m in names if importlib.util.find_spec(m) is None]
     if missing:
         return "warn", f"not built: {', '.join(missing)}; run scripts/build_interfaces.sh"
-    return "ok", "shelfscan_msgs, nav2_msgs"
+    if importlib.util.find_spec("rclpy") is not None:
+        problem = _tried(
+            "from rclpy.serialization import serialize_message as s; from shelfscan_msgs.msg import HeadFrame, StockMap; "
+            "from tf2_msgs.msg import TFMessage; from nav2_msgs.action import NavigateToPose as N; "
+            "[s(m()) for m in (HeadFrame, StockMap, TFMessage, N.Goal)]"
+        )
+        if problem:
+            return "fail", f"built, but not usable: {problem}; run scripts/build_interfaces.sh"
+    return "ok", ", ".join(names)
 
 
 def _rendering() -> tuple[str, str]:
     if importlib.util.find_spec("mujoco") is None:
         return "warn", "mujoco is not installed: no simulator (pip install 'shelfscan[sim]')"
     backend = os.environ.get("MUJOCO_GL", "egl")
-    import ctypes.util
-
-    library = {"egl": "EGL", "osmesa": "OSMesa"}.get(backend, "GL")
-    if ctypes.util.find_library(library) is None:
-        return "fail", f"lib{library} is missing for MUJOCO_GL={backend}; apt-get install libegl1 libgl1-mesa-dri libosmesa6"
+    problem = _tried(
+        "import mujoco as m; "
+        "w = m.MjModel.from_xml_string('<mujoco><worldbody><light pos=\"0 0 2\"/><geom size=\"1\"/></worldbody></mujoco>'); "
+        "d = m.MjData(w); m.mj_forward(w, d); r = m.Renderer(w, 32, 32); r.update_scene(d); assert r.render().max() > 0",
+        MUJOCO_GL=backend,
+    )
+    if problem:
+        return "fail", f"nothing can be rendered with MUJOCO_GL={backend} ({problem}); apt-get install libegl1 libgl1-mesa-dri"
     return "ok", f"mujoco {_version('mujoco')} with {backend}"
+
+
+def _tried(code: str, **variables: str) -> str:
+    """Run Python code in a process of its own, which a broken library may take down; the last thing it said when it failed."""
+    from shelfscan.ros.env import environment
+
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=TRY_S, env={**environment(), **variables}
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {TRY_S:.0f} s"
+    if done.returncode == 0:
+        return ""
+    said = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    return said[-1].strip() if said else f"ended with status {done.returncode}"
 
 
 def _detector() -> tuple[str, str]:
