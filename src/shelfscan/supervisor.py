@@ -25,7 +25,7 @@ from shelfscan.shm import remove_orphans, segments_of
 #: How often children are looked at, and how often their shared memory is noted.
 TICK_S = 0.1
 SHM_EVERY_S = 1.0
-TAIL_LINES = 6
+TAIL_LINES, TAIL_CHARACTERS = 6, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ class Supervisor:
                 lines = [s.strip() for s in f.read().decode("utf-8", "replace").splitlines() if s.strip()]
         except OSError:
             return f"See {path}"
-        return f"See {path}: {' | '.join(lines[-TAIL_LINES:])}"
+        return f"See {path}: {' | '.join(lines[-TAIL_LINES:])[-TAIL_CHARACTERS:]}"
 
     def _note_segments(self) -> None:
         """Remember which shared memory belongs to the children, also on disk for whoever comes after a SIGKILL."""
