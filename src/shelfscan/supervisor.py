@@ -185,7 +185,7 @@ class Supervisor:
                 if time.monotonic() - noted > SHM_EVERY_S:
                     noted = time.monotonic()
                     self._note_segments()
-        except Exception as e:  # a supervisor that dies silently would leave the caller waiting
+        except Exception as e:  # noqa: BLE001 - a supervisor that dies silently would leave the caller waiting
             self._fail(f"supervisor: {type(e).__name__}: {e}")
         finally:
             self._shut_down()
@@ -254,7 +254,11 @@ class Supervisor:
     def _shut_down(self) -> None:
         policy = self._policy
         self._note_segments()
-        for sign, patience_s in ((signal.SIGINT, policy.interrupt_s), (signal.SIGTERM, policy.terminate_s), (signal.SIGKILL, 5.0)):
+        for sign, patience_s in (
+            (signal.SIGINT, policy.interrupt_s),
+            (signal.SIGTERM, policy.terminate_s),
+            (signal.SIGKILL, 5.0),
+        ):
             alive = [r.process for r in self._children if r.process is not None and r.process.poll() is None]
             if not alive:
                 break

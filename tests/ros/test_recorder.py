@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from fakes.captures import capture
+
 from shelfscan.adapters.frames_cdr import encode_capture
 from shelfscan.adapters.frames_mcap import BagFrameSource
 from shelfscan.adapters.ledger_sqlite import SqliteLedger

@@ -73,7 +73,14 @@ def test_a_whole_run_counts_every_reachable_bin_and_syncs(finished: Path) -> Non
     assert report["mode"] == "ros" and report["mission"]["interruptions"] == 0
     assert report["timings"]["restarts"] == {}
     assert report["sync"]["state"] == "done" and report["sync"]["mission_id"] == "whole"
-    for name in ("stock_map.json", "observations.csv", "exceptions.csv", "stock_map.geojson", "counts.epcis.json", "report.html"):
+    for name in (
+        "stock_map.json",
+        "observations.csv",
+        "exceptions.csv",
+        "stock_map.geojson",
+        "counts.epcis.json",
+        "report.html",
+    ):
         assert (finished / name).stat().st_size > 0, name
     bins = json.loads((finished / "stock_map.json").read_text())["bins"]
     pictures = [e for b in bins for e in b["evidence"]]
@@ -123,7 +130,17 @@ def test_a_killed_command_leaves_no_process_and_is_resumed(tmp_path: Path) -> No
         pids = [run.node_pid(n) for n in names]
         assert all(pids)
         second = subprocess.run(
-            [sys.executable, "-m", "shelfscan.cli.main", "run", "--store", str(STORE), "--out", str(tmp_path / "run"), "--resume"],
+            [
+                sys.executable,
+                "-m",
+                "shelfscan.cli.main",
+                "run",
+                "--store",
+                str(STORE),
+                "--out",
+                str(tmp_path / "run"),
+                "--resume",
+            ],
             env=environment(),
             capture_output=True,
             text=True,
@@ -152,7 +169,9 @@ def test_an_interrupted_run_can_be_resumed(tmp_path: Path) -> None:
         assert not any(run.node_pid(n) for n in ("sim", "mission", "perception"))
     # Nothing of a run that was stopped cleanly is left in shared memory: its domain's ports are gone.
     base = 7400 + 250 * 47
-    assert not [p for p in os.listdir("/dev/shm") if p.startswith("fastdds_port") and base <= int(p[12:].split("_")[0]) < base + 250]
+    assert not [
+        p for p in os.listdir("/dev/shm") if p.startswith("fastdds_port") and base <= int(p[12:].split("_")[0]) < base + 250
+    ]
     with scan(tmp_path / "run", 47, "--resume") as run:
         assert run.finish() == 0, run.said()
     check_complete(tmp_path / "run")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.captures import HEADS, capture
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
-from fakes.captures import HEADS, capture
 from shelfscan.adapters.bag_record import BagRecording
 from shelfscan.adapters.bag_write import BagWriter, mend_bag
 from shelfscan.adapters.frames_cdr import (

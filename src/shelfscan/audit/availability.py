@@ -141,7 +141,16 @@ def findings_of(
 
     def add(kind: str, confidence: float, value: float, suggestion: str) -> None:
         out.append(
-            Finding(f"{place.bin_id}/{kind}", place.bin_id, kind, "shelf", round(confidence, 3), round(value, 2), suggestion, picture)
+            Finding(
+                f"{place.bin_id}/{kind}",
+                place.bin_id,
+                kind,
+                "shelf",
+                round(confidence, 3),
+                round(value, 2),
+                suggestion,
+                picture,
+            )
         )
 
     if state.status is BinStatus.OUT_OF_STOCK:

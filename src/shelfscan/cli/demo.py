@@ -160,12 +160,16 @@ def _print(report: Mapping[str, Any], run_dir: Path, store: Path, seconds: float
     """The result for people."""
     score, summary, mission, sync = report["score"], report["summary"], report["mission"], report["sync"]
     oos = score["status"]["OUT_OF_STOCK"]
-    table = Table(title=f"store {report['site']}: what the robot found, against the truth", title_justify="left", show_header=False)
+    table = Table(
+        title=f"store {report['site']}: what the robot found, against the truth", title_justify="left", show_header=False
+    )
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("")
     table.add_row("viewpoints scanned", f"{mission['scanned']} of {mission['viewpoints']}", "")
-    table.add_row("reachable bins counted", f"{score['bins_counted']} of {score['bins_reachable']}", _percent(score["coverage"]))
+    table.add_row(
+        "reachable bins counted", f"{score['bins_counted']} of {score['bins_reachable']}", _percent(score["coverage"])
+    )
     table.add_row("bin assignment", _percent(score["bin_assignment_accuracy"]), "products attributed to the right bin")
     table.add_row("facings exact", _percent(score["facings_exact"]), "bins whose count of facings is right")
     table.add_row("out of stock: precision", _percent(oos["precision"]), f"{oos['said']} said")

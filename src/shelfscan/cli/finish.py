@@ -72,7 +72,10 @@ def write_map_files(run_dir: Path, bundle: Bundle, stock_map: StockMap) -> None:
     write_atomic(run_dir / "stock_map.json", (json.dumps(stock_map.to_json(), indent=1) + "\n").encode())
     rows = [(p.observation_id, p.bin_id, p.sku, *p.position_map_m, p.confidence) for p in stock_map.products]
     write_atomic(run_dir / "observations.csv", _csv(("observation_id", "bin_id", "sku", "x", "y", "z", "confidence"), rows))
-    write_atomic(run_dir / "exceptions.csv", _csv(EXCEPTION_COLUMNS, ([e[c] for c in EXCEPTION_COLUMNS] for e in exceptions(bundle, stock_map))))
+    write_atomic(
+        run_dir / "exceptions.csv",
+        _csv(EXCEPTION_COLUMNS, ([e[c] for c in EXCEPTION_COLUMNS] for e in exceptions(bundle, stock_map))),
+    )
     write_atomic(run_dir / "stock_map.geojson", (json.dumps(_geojson(bundle, stock_map)) + "\n").encode())
     write_atomic(run_dir / "counts.epcis.json", (json.dumps(_epcis(bundle, stock_map), indent=1) + "\n").encode())
 
@@ -141,7 +144,9 @@ def _report(
         "versions": _versions(),
         "mission": {
             "phase": str(progress.ended) if progress and progress.ended else "unknown",
-            "message": "; ".join(describe(progress, v) for v in missing[:8]) if progress and missing else "every viewpoint scanned",
+            "message": "; ".join(describe(progress, v) for v in missing[:8])
+            if progress and missing
+            else "every viewpoint scanned",
             "viewpoints": viewpoints,
             "scanned": len(progress.done) if progress else 0,
             "interruptions": progress.interruptions if progress else 0,

@@ -120,7 +120,9 @@ def _wait_ready(nodes: Supervisor, config: Config, report: Report) -> None:
 
     if not nodes.wait_ready(config.ros.ready_timeout_s, progress):
         late = ", ".join(s.name for s in nodes.statuses() if s.state is not State.READY)
-        raise ShelfscanError(nodes.failure or f"not ready after {config.ros.ready_timeout_s:.0f} s: {late}; see the logs folder")
+        raise ShelfscanError(
+            nodes.failure or f"not ready after {config.ros.ready_timeout_s:.0f} s: {late}; see the logs folder"
+        )
 
 
 def _order(client: MissionClient, ledger: Ledger, nodes: Supervisor, mission_id: str, *, resume: bool) -> None:
@@ -140,7 +142,9 @@ def _order(client: MissionClient, ledger: Ledger, nodes: Supervisor, mission_id:
                 return
             time.sleep(POLL_S)
             _check(nodes)
-    raise ShelfscanError(f"mission {mission_id}: the mission node did not start it within {ORDERS_S:.0f} s; see logs/mission.log")
+    raise ShelfscanError(
+        f"mission {mission_id}: the mission node did not start it within {ORDERS_S:.0f} s; see logs/mission.log"
+    )
 
 
 def _follow(ledger: Ledger, nodes: Supervisor, config: Config, mission_id: str, report: Report) -> Progress:

@@ -130,7 +130,14 @@ def bay_scan_msg(scan: BayScan) -> BayScanMsg:
 
 
 def mission_state_msg(
-    progress: Progress | None, phase: MissionPhase, text: str, *, site: str, stamp_ns: int, rules: Rules, battery: float = math.nan
+    progress: Progress | None,
+    phase: MissionPhase,
+    text: str,
+    *,
+    site: str,
+    stamp_ns: int,
+    rules: Rules,
+    battery: float = math.nan,
 ) -> MissionStateMsg:
     """Where the mission is. ``text`` is the viewpoint being driven to or captured, or a message at the end."""
     out = MissionStateMsg(header=to_header(stamp_ns, "map"), site=site, phase=str(phase), text=text, battery=battery)
@@ -144,7 +151,10 @@ def mission_state_msg(
 
 
 def sync_state_msg(report: Mapping[str, Any], *, stamp_ns: int) -> SyncStateMsg:
-    """A sync report's plain data (`SyncReport.to_json`). A conflict changed nothing and asks for a recount: it counts as one."""
+    """A sync report's plain data (`SyncReport.to_json`).
+
+    A conflict changed nothing and asks for a recount: it counts as one.
+    """
     out = SyncStateMsg(header=to_header(stamp_ns, "map"), mission_id=report["mission_id"], wms=report["wms"])
     out.state, out.text = report["state"], report["text"]
     n: Mapping[str, int] = report["counts"]

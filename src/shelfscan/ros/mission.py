@@ -208,7 +208,9 @@ class MissionNode(ShelfscanNode):
                 raise BadInput("mission_id: a mission needs an id")
             known = machine.project(self._ledger.read(kinds=machine.KINDS), request.mission_id)
             if known is not None and not request.resume:
-                raise BadInput(f"mission_id: mission {request.mission_id!r} is in the ledger already; set resume or take another id")
+                raise BadInput(
+                    f"mission_id: mission {request.mission_id!r} is in the ledger already; set resume or take another id"
+                )
             if known is None and request.resume:
                 raise BadInput(f"mission_id: the ledger knows no mission {request.mission_id!r} to resume")
             plan = known.plan if known is not None else self._plan(request)

@@ -67,8 +67,12 @@ NODES: tuple[NodeSpec, ...] = (
     NodeSpec("mission", "shelfscan.ros.mission", "plans and drives the mission through Nav2"),
     NodeSpec("perception", "shelfscan.ros.perception", "captures to bay scans in the ledger", ready_s=120.0),
     NodeSpec("stock", "shelfscan.ros.stock", "ledger to stock map, findings and markers"),
-    NodeSpec("wms_bridge", "shelfscan.ros.wms_bridge", "syncs the ended mission with the WMS", switch="wms.name", critical=False),
-    NodeSpec("recorder", "shelfscan.ros.recorder", "everything on the wire to an MCAP bag", switch="ros.record", critical=False),
+    NodeSpec(
+        "wms_bridge", "shelfscan.ros.wms_bridge", "syncs the ended mission with the WMS", switch="wms.name", critical=False
+    ),
+    NodeSpec(
+        "recorder", "shelfscan.ros.recorder", "everything on the wire to an MCAP bag", switch="ros.record", critical=False
+    ),
 )
 
 

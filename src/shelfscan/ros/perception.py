@@ -120,7 +120,12 @@ class PerceptionNode(ShelfscanNode):
 
     def _append(self, kind: str, bundle: FrameBundle, **payload: object) -> None:
         now = time.time_ns()
-        body = {"mission_id": bundle.mission_id, "viewpoint_id": bundle.viewpoint_id, "capture_id": bundle.capture_id, **payload}
+        body = {
+            "mission_id": bundle.mission_id,
+            "viewpoint_id": bundle.viewpoint_id,
+            "capture_id": bundle.capture_id,
+            **payload,
+        }
         event = Event(kind, f"{kind}/{bundle.mission_id}/{bundle.capture_id}/{now}", now, body)
         self._ledger.append([event])
         self._note(event)

@@ -111,7 +111,14 @@ class WmsBridgeNode(ShelfscanNode):
 
     def _blank(self, state: str, text: str) -> dict[str, Any]:
         counts = dict.fromkeys(OUTCOMES, 0)
-        return {"mission_id": self._follower.mission_id, "wms": self._wms, "state": state, "text": text, "counts": counts, "lines": []}
+        return {
+            "mission_id": self._follower.mission_id,
+            "wms": self._wms,
+            "state": state,
+            "text": text,
+            "counts": counts,
+            "lines": [],
+        }
 
     def _publish(self, report: dict[str, Any]) -> None:
         self._states.publish(sync_state_msg(report, stamp_ns=time.time_ns()))

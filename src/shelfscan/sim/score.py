@@ -38,7 +38,10 @@ class Truth:
 
 def load_truth(folder: Path) -> Truth:
     """Read a truth folder. Raises `BadInput` naming file and what was expected."""
-    bins = _read(folder / "bins.csv", ("bin_id", "sku", "status", "misplaced", "facings", "units", "tag_price", "reachable", "x", "y", "z"))
+    bins = _read(
+        folder / "bins.csv",
+        ("bin_id", "sku", "status", "misplaced", "facings", "units", "tag_price", "reachable", "x", "y", "z"),
+    )
     items = _read(folder / "items.csv", ("item_id", "sku", "x", "y", "z", "bin_id", "facing"))
     findings = _read(folder / "findings.csv", ("bin_id", "type", "cause", "value"))
     return Truth(
@@ -192,7 +195,7 @@ def _intervals(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) ->
     ends widened by one, stands for the belief.
     """
     if not counted:
-        return {k: None for k in ("interval_coverage", "interval_width", "interval_crps", "interval_pit_ks")}
+        return dict.fromkeys(("interval_coverage", "interval_width", "interval_crps", "interval_pit_ks"))
     rng = np.random.default_rng(0)
     inside, width, crps, pit = [], [], [], []
     for b in counted:
@@ -245,7 +248,11 @@ def _statuses(bins: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dic
 def _prf(flags: Sequence[tuple[bool, bool]]) -> dict[str, float | None]:
     hit = sum(t and s for t, s in flags)
     precision, recall = _ratio(hit, sum(s for _, s in flags)), _ratio(hit, sum(t for t, _ in flags))
-    f1 = _rounded(2 * precision * recall / (precision + recall)) if precision and recall else (0.0 if hit == 0 and flags else None)
+    f1 = (
+        _rounded(2 * precision * recall / (precision + recall))
+        if precision and recall
+        else (0.0 if hit == 0 and flags else None)
+    )
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
