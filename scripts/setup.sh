@@ -78,6 +78,8 @@ version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')
 # A distribution's ROS that is sourced in this shell is used; elsewhere ROS 2 comes as wheels, into .venv.
 ros=wheels
 if [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] && (cd / && "$python" -c 'import rclpy') 2> /dev/null; then ros=distribution; fi
+# A ROS that is sourced but of no use to this Python must not leak into the environment made here.
+[ "$ros" = distribution ] || unset PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 
 # --- up to date? --------------------------------------------------------------------------------------------------------
 identity="$root $version $ros"
