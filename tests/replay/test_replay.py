@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,15 @@ pytest.importorskip("mujoco")
 
 from shelfscan.adapters.bag_write import BagWriter
 from shelfscan.adapters.frame_msgs import bundle_from_msgs
-from shelfscan.adapters.frames_cdr import EVENT_TYPE, EVENTS_TOPIC, FRAME_TYPE, FRAMES_TOPIC, encode_capture, encode_event
+from shelfscan.adapters.frames_cdr import (
+    EVENT_TYPE,
+    EVENTS_TOPIC,
+    FRAME_TYPE,
+    FRAMES_TOPIC,
+    encode_capture,
+    encode_event,
+    scan_done,
+)
 from shelfscan.adapters.frames_mcap import BagFrameSource
 from shelfscan.adapters.msg_schema import schema_text, typestore_of
 from shelfscan.bootstrap import make_pipeline, make_projector
@@ -132,6 +141,24 @@ def test_a_bag_without_mission_facts_is_planned_anew(store: Bundle, live: Live, 
     assert done.run.report["mission"]["phase"] == "done"
     counted = {b.bin_id: (b.status, b.facings, b.units) for b in done.run.stock_map.bins}
     assert counted == {b.bin_id: (b.status, b.facings, b.units) for b in live.stock_map(store).bins}
+
+
+def test_a_capture_the_live_run_made_no_scan_of_is_left_out(store: Bundle, live: Live, tmp_path: Path) -> None:
+    first, second = BagFrameSource(live.bag).frames()
+    late = replace(second, capture_id=f"{second.viewpoint_id}-late", stamp_ns=second.stamp_ns + 10**9)
+    writer = BagWriter(tmp_path / "bag")
+    for frames in (first, second, late):
+        for data in encode_capture(frames):
+            writer.write(FRAMES_TOPIC, FRAME_TYPE, data, frames.stamp_ns)
+    facts = [e for e in live.events if e.kind != "bay_scan"]
+    facts[1:1] = [scan_done(MISSION, f.viewpoint_id, f.capture_id, f.stamp_ns) for f in (first, second)]
+    for event in facts:
+        writer.write(EVENTS_TOPIC, EVENT_TYPE, encode_event(event), event.stamp_ns)
+    writer.close()
+    done = replay_bag(store, CONFIG, tmp_path / "bag", tmp_path / "run")
+    assert done.captures == 2 and any(late.capture_id in p for p in done.problems)
+    assert done.run.stock_map.to_json() == live.stock_map(store).to_json()
+    assert replay_bag(store, CONFIG, tmp_path / "bag", tmp_path / "all", everything=True).captures == 3
 
 
 def test_another_stores_bag_leaves_nothing_behind(store: Bundle, live: Live, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ FRAMES_TOPIC = "/shelfscan/frames"
 EVENT_TYPE = "std_msgs/msg/String"
 #: Only in bags: the mission's facts (not its scans), so that a replay knows what the live run knew.
 EVENTS_TOPIC = "/shelfscan/mission_events"
+SCAN_DONE = "scan.done"
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +120,12 @@ class _Maker:
             step=width,
             data=np.ascontiguousarray(gray).ravel(),
         )
+
+
+def scan_done(mission_id: str, viewpoint_id: str, capture_id: str, stamp_ns: int) -> Event:
+    """What a bag keeps of a scan in the ledger: that there is one. A replay makes the scan itself again."""
+    body = {"mission_id": mission_id, "viewpoint_id": viewpoint_id, "capture_id": capture_id}
+    return Event(SCAN_DONE, f"{SCAN_DONE}/{mission_id}/{capture_id}", stamp_ns, body)
 
 
 def encode_event(event: Event) -> bytes:

@@ -11,7 +11,7 @@ from rosbags.typesys.store import Typestore
 
 from shelfscan.adapters.bag_read import BagMessage, BagReader, Damage
 from shelfscan.adapters.frame_msgs import CaptureCollector
-from shelfscan.adapters.frames_cdr import EVENTS_TOPIC, FRAME_TYPE, decode_event, frame_key
+from shelfscan.adapters.frames_cdr import EVENTS_TOPIC, FRAME_TYPE, SCAN_DONE, decode_event, frame_key
 from shelfscan.adapters.msg_schema import typestore_of
 from shelfscan.errors import BadInput, SensorError
 from shelfscan.model.imaging import FrameBundle
@@ -110,6 +110,13 @@ class BagFrameSource:
                 yield bundle
         lost = [f"{self.path}: capture {key[1]}: not all heads are in the bag" for key in started if key not in done]
         self.problems += unusable + lost
+
+    @property
+    def scanned(self) -> frozenset[str] | None:
+        """Ids of the captures whose scans the ended mission had; None when the recording does not know them all."""
+        done = {str(e.payload["capture_id"]) for e in self.events if e.kind == SCAN_DONE}
+        ended = any(e.kind == "mission.ended" for e in self.events)
+        return frozenset(done) if done and ended else None
 
     def messages(self, topic: str) -> Iterator[BagMessage]:
         """What was recorded on one topic, serialised."""

@@ -37,6 +37,9 @@ def replay(
     store: Annotated[Path, typer.Option("--store", help="Store bundle.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
     config: Annotated[Path | None, typer.Option("--config", help="YAML configuration.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also process captures whose scan the live run ended without.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Process a recorded bag: the same stock map as the live run of the same software gave.
@@ -49,7 +52,7 @@ def replay(
     settings = load_config(config)
     bundle = load_bundle(store)
     with progress("replaying") as report:
-        done = replay_bag(bundle, settings, bag, out_dir, report=report)
+        done = replay_bag(bundle, settings, bag, out_dir, everything=everything, report=report)
     for problem in done.problems:
         err.print(f"shelfscan: {problem}", highlight=False, markup=False, soft_wrap=True)
     result = done.run.report
@@ -70,9 +73,12 @@ def replay_bag(
     bag: Path,
     run_dir: Path,
     *,
+    everything: bool = False,
     report: Callable[[str, float], None] = lambda what, done: None,
 ) -> ReplayOutcome:
-    """Process a bag into a new run folder. Raises `BadInput`, and leaves no folder, when the bag is of no use here."""
+    """Process a bag into a new run folder; captures that the live run made no scan of only with ``everything``.
+
+    Raises `BadInput`, and leaves no folder, when the bag is of no use here."""
     from shelfscan.adapters.frames_mcap import BagFrameSource
 
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
@@ -84,7 +90,7 @@ def replay_bag(
         raise BadInput(f"{bag}: recorded in store {source.site!r}, not in {site!r} ({bundle.root})")
     made = not run_dir.exists()
     try:
-        return _replay(bundle, config, source, run_dir, report)
+        return _replay(bundle, config, source, run_dir, everything, report)
     except BaseException:
         # Half a run folder would look like a run in which most of the store was not seen.
         if made:
@@ -96,7 +102,12 @@ def replay_bag(
 
 
 def _replay(
-    bundle: Bundle, config: Config, source: BagFrameSource, run_dir: Path, report: Callable[[str, float], None]
+    bundle: Bundle,
+    config: Config,
+    source: BagFrameSource,
+    run_dir: Path,
+    everything: bool,
+    report: Callable[[str, float], None],
 ) -> ReplayOutcome:
     from shelfscan.bootstrap import make_pipeline, make_projector, open_ledger
     from shelfscan.cli.direct import summarise
@@ -110,14 +121,20 @@ def _replay(
     pipeline = make_pipeline(bundle, config)
     mission_id, newest_ns, captures, faces = source.mission_id, 0, 0, 0
     times: dict[str, list[float]] = {"process_s": []}
+    scanned = None if everything else source.scanned
     ledger = open_ledger(run_dir, site)
     try:
-        ledger.append([e for e in source.events if e.payload.get("mission_id") == mission_id])
+        ledger.append([e for e in source.events if e.kind in KINDS and e.payload.get("mission_id") == mission_id])
         for frames in source.frames():
             mission_id = mission_id or frames.mission_id
             if frames.mission_id != mission_id:
                 other = f"capture {frames.capture_id} is of mission {frames.mission_id!r}, not of {mission_id!r}: left out"
                 source.problems.append(f"{source.path}: {other}")
+                continue
+            if scanned is not None and frames.capture_id not in scanned:
+                # A scan that came too late for the mission: its map did not have it.
+                text = "the live run made no scan of it: left out (--all takes it)"
+                source.problems.append(f"capture {frames.capture_id}: {text}")
                 continue
             report(frames.viewpoint_id, min(0.99, captures / max(1, source.expected)))
             t0 = time.monotonic()

@@ -14,17 +14,17 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
 
 from shelfscan.adapters.bag_record import BagRecording
-from shelfscan.adapters.frames_cdr import EVENT_TYPE, EVENTS_TOPIC, FRAME_TYPE, encode_event
+from shelfscan.adapters.frames_cdr import EVENT_TYPE, EVENTS_TOPIC, FRAME_TYPE, encode_event, scan_done
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.errors import LedgerError
 from shelfscan.mission.machine import KINDS
+from shelfscan.ports import Event
 from shelfscan.ros import qos
 from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
 
 #: Messages waiting for the disk. Pictures are 2.5 MB each, so this is also a bound on memory.
 QUEUED = 64
 POLL_S = 0.3
-MISSION_KINDS = tuple(k for k in KINDS if k != "bay_scan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,14 @@ def message_class(type_name: str) -> Any:
     """The Python class of ``package/msg/Name``."""
     package, kind, name = type_name.split("/")
     return getattr(importlib.import_module(f"{package}.{kind}"), name)
+
+
+def _recorded(event: Event) -> Event:
+    """The event as the bag keeps it: of a scan, that there is one."""
+    if event.kind != "bay_scan":
+        return event
+    p = event.payload
+    return scan_done(str(p["mission_id"]), str(p["viewpoint_id"]), str(p["capture_id"]), event.stamp_ns)
 
 
 class RecorderNode(ShelfscanNode):
@@ -133,7 +141,7 @@ class RecorderNode(ShelfscanNode):
             last = self._stop.wait(POLL_S)
             try:
                 for stored in self._read_ledger():
-                    event = stored.event
+                    event = _recorded(stored.event)
                     self._queue.put((EVENTS_TOPIC, EVENT_TYPE, encode_event(event), time.time_ns()), timeout=10.0)
                     self._seq = stored.seq
             except queue.Full:
@@ -151,7 +159,7 @@ class RecorderNode(ShelfscanNode):
             except LedgerError:
                 # Being made at this moment by the mission; there again in a moment.
                 return []
-        return self._ledger.read(after=self._seq, kinds=MISSION_KINDS)
+        return self._ledger.read(after=self._seq, kinds=KINDS)
 
     def _write(self) -> None:
         recording = self._recording
