@@ -93,7 +93,7 @@ def _state(now: Snapshot) -> str:
         return "ledger_gone"
     if now.progress is None:
         # A run folder without a ledger but with its results is a finished run somebody sent.
-        return "done" if now.stock_map is not None else "waiting"
+        return "done" if now.stock_map is not None and not now.live else "waiting"
     if now.progress.ended is not None:
         return str(now.progress.ended)
     return "paused" if now.progress.paused else "running"
@@ -103,6 +103,8 @@ def _problems(now: Snapshot) -> list[str]:
     out = []
     if now.bundle_problem:
         out.append(now.bundle_problem)
+    if now.map_problem and now.live:
+        out.append(now.map_problem)
     if now.ledger_gone:
         out.append("The run's ledger cannot be read any more; what is shown is the last that was known.")
     if now.silent_s:

@@ -184,6 +184,7 @@ def create_app(runs: Runs, *, hosts: tuple[str, ...] = LOCAL_HOSTS, activity: Ac
 
     for name, kind in STATIC_FILES.items():
         app.add_api_route(f"/static/{name}", _static(name, kind), include_in_schema=False)
+    app.add_api_route("/favicon.ico", _static("icon.svg", "image/svg+xml"), include_in_schema=False)
     app.add_api_route("/", _static("index.html", "text/html; charset=utf-8"), include_in_schema=False)
 
     @app.exception_handler(404)

@@ -42,6 +42,7 @@ class Snapshot:
     info: RunInfo
     bundle: Bundle | None = None
     bundle_problem: str = ""
+    map_problem: str = ""
     progress: Progress | None = None
     rules: Rules = field(default_factory=Rules)
     phase: MissionPhase = MissionPhase.IDLE
@@ -100,6 +101,7 @@ class RunView:
         self._looks: dict[str, list[LookOut]] = {}
         self._sync = SyncView()
         now = self._now
+        now.map_problem = ""
         if now.bundle is not None:
             self._projector = make_projector(now.bundle, now.info.mission_id)
         now.progress, now.last_event_ns, now.last_at, now.message, now.warnings = None, 0, "", "", {}
@@ -178,8 +180,13 @@ class RunView:
             self._take_scan(event)
         if self._sync.add_event(event):
             now.versions["sync"] += 1
-        if self._projector is not None and self._projector.add_event(event):
-            self._stale_map = True
+        try:
+            if self._projector is not None and self._projector.add_event(event):
+                self._stale_map = True
+        except (KeyError, TypeError, ValueError):
+            # Of another version: a finished run still has its map in a file.
+            self._projector = None
+            now.map_problem = f"the ledger's event {event.key} is of another version; no live stock map can be made of it"
 
     def _take_scan(self, event: Event) -> None:
         p = event.payload
