@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 
 from shelfscan.model.catalogue import Catalogue
-from shelfscan.model.detections import DetectionClass, Detections
+from shelfscan.model.detections import Candidate, DetectionClass, Detections
+from shelfscan.model.front import FaceFront, place_surface
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, TagReading
+from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
 from shelfscan.model.store import BinPlace, Store
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
 from shelfscan.perception.fronts import front_grid
@@ -32,6 +33,10 @@ TAG_HALF_WIDTH_M = 0.34
 TAG_HALF_HEIGHT_M = 0.62
 MIN_VALID_DEPTH = 0.08
 EVIDENCE_PX = 400
+#: Planned places are looked at within this distance along the face, when depth is known there and the angle is fair.
+CHECK_REACH_M = 0.65
+CHECK_KNOWN = 0.15
+CHECK_COSINE = 0.75
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class ScanPipeline:
         tags: list[TagReading] = []
         coverage: dict[str, BinCoverage] = {}
         fronts: list[FrontGrid] = []
+        checks: list[PlaceCheck] = []
         evidence: dict[str, bytes] = {}
         warnings: list[str] = []
         quality: dict[str, float] = {}
@@ -93,7 +99,9 @@ class ScanPipeline:
                 observations += self._products(bundle, view, picture, found)
                 tags += self._read_tags(view, picture, found)
                 self._cover(bundle, view, picture, coverage, evidence)
-                fronts.append(front_grid(view))
+                grid = front_grid(view)
+                fronts.append(grid)
+                checks += self._check_places(view, picture, grid)
         bays = sorted({self._store.places[b].bay_id for b in coverage})
         scan = BayScan(
             bundle.mission_id,
@@ -105,6 +113,7 @@ class ScanPipeline:
             tuple(tags),
             tuple(coverage[b] for b in sorted(coverage)),
             tuple(fronts),
+            tuple(checks),
             quality,
             tuple(warnings),
         )
@@ -145,6 +154,46 @@ class ScanPipeline:
         named = self._recogniser.recognise([c for _, c, _ in placed], [near for _, _, near in placed])
         return [
             Observation(**{**_fields(o), "candidates": candidates}) for (o, _, _), candidates in zip(placed, named, strict=True)
+        ]
+
+    def _check_places(self, view: FaceView, picture: Rgb, grid: FrontGrid) -> list[PlaceCheck]:
+        """Look at every planned place in view exactly where the front of the planned item is by depth.
+
+        Boxes of the detector are often cut or merged where items stand close; this crop is right when the plan is, and
+        shows something else when it is not. What follows from it is for matching to say.
+        """
+        front = FaceFront.fuse([grid], view.gondola.length_m, view.gondola.height_m)
+        eye = view.eye_face_m
+        h, w = picture.shape[:2]
+        found: list[tuple[str, int, int, float, float]] = []
+        crops: list[Rgb] = []
+        for place in self._places.get(view.gondola.gondola_id, []):
+            if place.x1_m < eye[0] - CHECK_REACH_M or place.x0_m > eye[0] + CHECK_REACH_M:
+                continue
+            line = self._planogram[place.bin_id]
+            product = self._catalogue[line.sku]
+            pitch = (place.x1_m - place.x0_m) / line.facings_wide
+            for column in range(line.facings_wide):
+                x = place.x0_m + (column + 0.5) * pitch
+                for row in range(line.facings_high):
+                    foot = place.z0_m + row * product.height_m
+                    depth, known = place_surface(front, product, x, foot)
+                    if not known >= CHECK_KNOWN or not depth < place.depth_m - product.depth_m / 2:
+                        continue
+                    half = product.width_m / 2
+                    corners = np.array([[x + sx * half, depth, foot + sz * product.height_m] for sx in (-1, 1) for sz in (0, 1)])
+                    ray = np.array([x, depth, foot + product.height_m / 2]) - eye
+                    cosine = float(ray[1] / np.linalg.norm(ray))
+                    px = view.to_pixels(corners)
+                    (x0, y0), (x1, y1) = px.min(axis=0), px.max(axis=0)
+                    if cosine < CHECK_COSINE or not (x0 >= 0 and y0 >= 0 and x1 <= w and y1 <= h) or min(x1 - x0, y1 - y0) < 12:
+                        continue
+                    found.append((place.bin_id, column, row, depth, cosine))
+                    crops.append(picture[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1])
+        named = self._recogniser.recognise(crops, [{self._planogram[f[0]].sku} for f in found])
+        return [
+            PlaceCheck(bin_id, column, row, view.head.name, round(depth, 4), round(cosine**4, 3), candidates[:1] + _only(candidates[1:], self._planogram[bin_id].sku))
+            for (bin_id, column, row, depth, cosine), candidates in zip(found, named, strict=True)
         ]
 
     def _planned_near(self, gondola_id: str, p: np.ndarray) -> set[str]:
@@ -200,6 +249,10 @@ class ScanPipeline:
             coverage[bin_id] = BinCoverage(
                 bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), name
             )
+
+
+def _only(candidates: tuple[Candidate, ...], sku: str) -> tuple[Candidate, ...]:
+    return tuple(c for c in candidates if c.sku == sku)
 
 
 def _fields(o: Observation) -> dict[str, object]:

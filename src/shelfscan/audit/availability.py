@@ -68,7 +68,7 @@ def bin_state(
     """The belief about one bin. A bin that was not seen in full is UNSEEN, never empty."""
     front = [p for p in match.placed if p.planned]
     strangers = len(front) < len(match.placed)
-    units = estimate(front, line, product)
+    units = estimate(match.placed, line, product)
     if not look.in_full:
         # What was seen is a lower bound; the interval says the rest is not known.
         return BinState(
@@ -121,12 +121,14 @@ def confidence_of(
     """
     if status is BinStatus.OUT_OF_STOCK:
         return 0.6 + 0.37 * min(1.0, judged / JUDGED_LEAST)
-    sure = sum(p.confidence for p in front) / max(1, len(front))
+    if not front:
+        return 0.6  # only strangers in sight, and a guess about what they hide
+    sure = sum(p.confidence for p in front) / len(front)
     if status is BinStatus.OK and units.low <= line.low_at_units:
         # The interval reaches into LOW: a faced-up bin looks full.
-        sure *= 0.93
+        sure *= 0.98
     if status is BinStatus.LOW and units.high > line.low_at_units:
-        sure *= 0.8
+        sure *= 0.9
     return sure
 
 

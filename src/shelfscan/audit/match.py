@@ -11,14 +11,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.detections import Candidate
-from shelfscan.model.front import FaceFront
+from shelfscan.model.front import FaceFront, place_surface
 from shelfscan.model.planogram import Planogram, PlanogramLine
+from shelfscan.model.scan import PlaceCheck
 from shelfscan.model.store import BinPlace
 
+#: A crop taken where the planned item should be shows it from this similarity on, in the best look ...
+CHECK_PLANNED = 0.5
+#: ... unless another SKU looks this much more alike, and very much so.
+CHECK_MARGIN, CHECK_SURE = 0.15, 0.9
+#: Looks at another depth than the fused one looked at something else.
+CHECK_DEPTH_M = 0.03
 #: A product may stick out of its bin by so much and still be its.
 BESIDE_M = 0.035
 #: A stranger must look this much more like its own SKU than like the planned one ...
@@ -27,14 +32,8 @@ STRANGER_MARGIN = 0.30
 STRANGER_MARGIN_MISFIT = 0.15
 STRANGER_LEAST = 0.55
 MISFIT = 0.25
-#: Middle part of a column, and of an item's height, whose depth is looked at; the neck of a bottle is left out.
-WINDOW_X, WINDOW_Z = 0.30, (0.15, 0.65)
-#: Nearer to the shelf's surface than this its own edge is seen.
-FOOT_M = 0.012
 #: Share of a window's cells that must be measured before depth alone has a say, and with a box at that depth.
 KNOWN_ALONE, KNOWN_WITH_BOX = 0.5, 0.15
-#: A surface is what this share of the measured cells agree on, within the spread.
-SURFACE_SHARE, SPREAD_M = 0.5, 0.035
 #: What stands nearer than the back of the shelf by this share of an item's depth is an item.
 ITEM_SHARE = 0.5
 #: A box and a place are the same thing within this share of the column's pitch or the item's height.
@@ -101,21 +100,37 @@ def bin_of(seen: Seen, places: Sequence[BinPlace], planogram: Planogram) -> BinP
 
 
 def match_face(
-    seen: Sequence[Seen], places: Sequence[BinPlace], planogram: Planogram, catalogue: Catalogue, front: FaceFront
+    seen: Sequence[Seen],
+    places: Sequence[BinPlace],
+    planogram: Planogram,
+    catalogue: Catalogue,
+    front: FaceFront,
+    checks: Sequence[PlaceCheck] = (),
 ) -> dict[str, BinMatch]:
     """Every bin of one face with its taken places."""
+    checks_of: dict[str, list[PlaceCheck]] = {}
+    for c in checks:
+        checks_of.setdefault(c.bin_id, []).append(c)
     by_bin: dict[str, list[Seen]] = {}
     for s in seen:
         place = bin_of(s, places, planogram)
         if place is not None:
             by_bin.setdefault(place.bin_id, []).append(s)
     return {
-        p.bin_id: match_bin(p, planogram[p.bin_id], catalogue, by_bin.get(p.bin_id, []), front) for p in places
+        p.bin_id: match_bin(
+            p, planogram[p.bin_id], catalogue, by_bin.get(p.bin_id, []), front, checks_of.get(p.bin_id, [])
+        )
+        for p in places
     }
 
 
 def match_bin(
-    place: BinPlace, line: PlanogramLine, catalogue: Catalogue, seen: Sequence[Seen], front: FaceFront
+    place: BinPlace,
+    line: PlanogramLine,
+    catalogue: Catalogue,
+    seen: Sequence[Seen],
+    front: FaceFront,
+    checks: Sequence[PlaceCheck] = (),
 ) -> BinMatch:
     """The taken places of one bin."""
     product = catalogue[line.sku]
@@ -128,7 +143,7 @@ def match_bin(
         x = place.x0_m + (column + 0.5) * pitch
         for row in range(line.facings_high):
             foot = place.z0_m + row * product.height_m
-            depth, known = surface(front, product, x, foot)
+            depth, known = place_surface(front, product, x, foot)
             judged += known >= KNOWN_ALONE
             box = _best(boxes.get((column, row), []), depth)
             by_depth = depth < empty_beyond_m and (known >= KNOWN_ALONE or (box is not None and known >= KNOWN_WITH_BOX))
@@ -139,7 +154,14 @@ def match_bin(
             if not taken:
                 continue
             y = depth if by_depth else box.face_m[1] if box else 0.0
-            sku, planned = name_in(box, line.sku, catalogue) if box else (line.sku, True)
+            looks = [c for c in checks if (c.column, c.row) == (column, row) and abs(c.depth_m - y) < CHECK_DEPTH_M]
+            verdict = check_name(looks, line.sku)
+            if verdict is None:
+                verdict = name_in(box, line.sku, catalogue) if box else (line.sku, True)
+            sku, planned = verdict
+            if not planned and box is not None and box.candidates and box.candidates[0].sku != line.sku:
+                # A stranger has a size of its own: its box shows it better than the planned item's outline does.
+                sku = box.candidates[0].sku
             middle = (x, y, foot + product.height_m / 2)
             out.append(
                 Placed(
@@ -150,33 +172,18 @@ def match_bin(
                     column=column,
                     row=row,
                     face_m=_where(box, product, middle, planned),
-                    confidence=round(min(0.99, 0.75 + 0.24 * box.score) if box and by_depth else 0.7, 3),
+                    confidence=_confidence(box, by_depth, bool(looks)),
                     seen=box,
                 )
             )
     return BinMatch(tuple(out), judged / (line.facings_wide * line.facings_high))
 
 
-def surface(front: FaceFront, product: Product, x_m: float, foot_m: float) -> tuple[float, float]:
-    """The front-most surface in a place: its depth behind the front plane in metres, and the measured share of cells.
-
-    NaN when nothing was measured, or no surface holds enough of what was (scattered matches of a bare shelf back).
-    """
-    half = max(0.01, WINDOW_X * product.width_m)
-    z0, z1 = (foot_m + s * product.height_m for s in WINDOW_Z)
-    window = front.window(x_m - half, x_m + half, max(z0, foot_m + FOOT_M), z1)
-    values = np.sort(window[np.isfinite(window)])
-    if len(values) == 0:
-        return math.nan, 0.0
-    known = len(values) / window.size
-    need = max(1, math.ceil(SURFACE_SHARE * len(values)))
-    # The nearest run of sorted depths that is narrow and long enough.
-    spread = values[need - 1 :] - values[: len(values) - need + 1]
-    narrow = np.flatnonzero(spread < SPREAD_M)
-    if len(narrow) == 0:
-        return math.nan, known
-    start = int(narrow[0])
-    return float(np.median(values[start : start + need])), known
+def _confidence(box: Seen | None, by_depth: bool, checked: bool) -> float:
+    """That something stands in a place, 0..1: how many of box, depth and a look at the very place say so."""
+    if by_depth:
+        return 0.99 if box and checked else 0.97 if box or checked else 0.85
+    return round(min(0.9, 0.4 + 0.5 * box.score), 3) if box else 0.5
 
 
 def _by_place(place: BinPlace, line: PlanogramLine, product: Product, seen: Sequence[Seen]) -> dict[tuple[int, int], list[Seen]]:
@@ -208,6 +215,21 @@ def _where(box: Seen | None, product: Product, middle: tuple[float, float, float
     if not planned:
         return (box.face_m[0], middle[1], box.face_m[2])
     return (box.face_m[0] if whole else middle[0], middle[1], box.face_m[2] if tall else middle[2])
+
+
+def check_name(checks: Sequence[PlaceCheck], planned: str) -> tuple[str, bool] | None:
+    """The SKU that crops taken at the planned place show, and whether it is the planned one; None when nobody looked."""
+    if not checks:
+        return None
+    best: dict[str, float] = {}
+    for check in checks:
+        for c in check.candidates:
+            best[c.sku] = max(best.get(c.sku, 0.0), c.score)
+    own = best.get(planned, 0.0)
+    other, score = max(((s, v) for s, v in best.items() if s != planned), key=lambda c: (c[1], c[0]), default=("", 0.0))
+    if own >= CHECK_PLANNED and not (score >= CHECK_SURE and score - own >= CHECK_MARGIN):
+        return planned, True
+    return (other, False) if other else None
 
 
 def name_in(seen: Seen, planned: str, catalogue: Catalogue) -> tuple[str, bool]:

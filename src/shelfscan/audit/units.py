@@ -25,25 +25,32 @@ class Units:
     high: int
 
 
-def estimate(front: Sequence[Placed], line: PlanogramLine, product: Product) -> Units:
-    """Units of the planned SKU from the planned front places of a bin."""
-    if not front:
-        return Units(0.0, 0, 0)
+def estimate(placed: Sequence[Placed], line: PlanogramLine, product: Product) -> Units:
+    """Units of the planned SKU in a bin, from its taken places.
+
+    Behind a stranger there may be more of the planned SKU: it hides them, so they count towards the best estimate and
+    the upper end, not towards the lower.
+    """
     step = product.depth_m + AIR_M
-    total = 0
+    total = hidden = least = 0
     at_edge = True
-    for p in front:
-        missing = round((p.face_m[1] - FRONT_M) / step)
-        missing = min(line.facings_deep - 1, max(0, missing))
+    for p in placed:
+        missing = min(line.facings_deep - 1, max(0, round((p.face_m[1] - FRONT_M) / step)))
+        if not p.planned:
+            hidden += line.facings_deep - missing - 1
+            continue
+        least += 1
         at_edge = at_edge and missing == 0
         total += line.facings_deep - missing
     total = min(total, line.capacity_units)
-    least = len(front)
+    best = min(total + hidden, line.capacity_units)
+    if least == 0:
+        return Units(float(best), 0, best)
     if not at_edge:
         # Something stands back, so nobody faced this bin up: what is behind is there. The front's depth is measured to
         # a few millimetres; a row more or less in one column is possible where items are thin.
         slack = 1 if step > 0.05 else max(1, line.facings_wide)
-        return Units(float(total), max(least, total - slack), min(line.capacity_units, total + slack))
+        return Units(float(best), max(least, total - slack), min(line.capacity_units, best + slack))
     # All at the edge: full, or faced up. The 95 % interval must hold the faced-up case unless it is rarer than 5 %.
     low = max(least, round(0.3 * total)) if FACED_UP > 0.05 else total
-    return Units(float(total), low, total)
+    return Units(float(best), low, best)

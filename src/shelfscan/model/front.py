@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shelfscan.model.catalogue import Product
 from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M, UNKNOWN_MM, FrontGrid
+
+
+#: Middle part of a column, and of an item's height, whose depth is looked at; the neck of a bottle is left out.
+WINDOW_X, WINDOW_Z = 0.30, (0.15, 0.65)
+#: Nearer to the shelf's surface than this its own edge is seen.
+FOOT_M = 0.012
+#: A surface is what this share of the measured cells agree on, within the spread.
+SURFACE_SHARE, SPREAD_M = 0.5, 0.035
 
 
 def _cells(low_m: float, high_m: float, cell_m: float) -> tuple[int, int]:
@@ -51,3 +60,25 @@ class FaceFront:
             depth[r0:r1, c0:c1][better] = part[better] / np.float32(1000)
             best[r0:r1, c0:c1][better] = cost[better]
         return FaceFront(depth)
+
+
+def place_surface(front: FaceFront, product: Product, x_m: float, foot_m: float) -> tuple[float, float]:
+    """The front-most surface in a place: its depth behind the front plane in metres, and the measured share of cells.
+
+    NaN when nothing was measured, or no surface holds enough of what was (scattered matches of a bare shelf back).
+    """
+    half = max(0.01, WINDOW_X * product.width_m)
+    z0, z1 = (foot_m + s * product.height_m for s in WINDOW_Z)
+    window = front.window(x_m - half, x_m + half, max(z0, foot_m + FOOT_M), z1)
+    values = np.sort(window[np.isfinite(window)])
+    if len(values) == 0:
+        return math.nan, 0.0
+    known = len(values) / window.size
+    need = max(1, math.ceil(SURFACE_SHARE * len(values)))
+    # The nearest run of sorted depths that is narrow and long enough.
+    spread = values[need - 1 :] - values[: len(values) - need + 1]
+    narrow = np.flatnonzero(spread < SPREAD_M)
+    if len(narrow) == 0:
+        return math.nan, known
+    start = int(narrow[0])
+    return float(np.median(values[start : start + need])), known

@@ -72,6 +72,23 @@ class BinCoverage:
     evidence: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PlaceCheck:
+    """What stands in one planned place, looked at exactly where the measured front says the item is.
+
+    ``depth_m`` behind the front plane; ``weight``: how squarely it was seen, 0..1; ``candidates`` hold the planned SKU's
+    similarity too.
+    """
+
+    bin_id: str
+    column: int
+    row: int
+    head: str
+    depth_m: float
+    weight: float
+    candidates: tuple[Candidate, ...]
+
+
 #: Cells of a `FrontGrid`: metres along the face and up.
 FRONT_X_M = 0.01
 FRONT_Z_M = 0.02
@@ -138,6 +155,7 @@ class BayScan:
     tags: tuple[TagReading, ...]
     coverage: tuple[BinCoverage, ...]
     fronts: tuple[FrontGrid, ...] = ()
+    checks: tuple[PlaceCheck, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -145,7 +163,7 @@ class BayScan:
         """Plain JSON data."""
         data = {name: getattr(self, name) for name in ("mission_id", "viewpoint_id", "capture_id", "stamp_ns")}
         data["bay_ids"] = list(self.bay_ids)
-        for name in ("observations", "tags", "coverage"):
+        for name in ("observations", "tags", "coverage", "checks"):
             data[name] = [asdict(item) for item in getattr(self, name)]
         data["fronts"] = [grid.to_json() for grid in self.fronts]
         data["quality"] = dict(self.quality)
@@ -169,6 +187,9 @@ class BayScan:
                 BinCoverage(c["bin_id"], int(c["seen"]), int(c["blocked"]), c["evidence"]) for c in data["coverage"]
             ),
             fronts=tuple(FrontGrid.from_json(g) for g in data.get("fronts", ())),
+            checks=tuple(
+                PlaceCheck(**{**c, "candidates": tuple(Candidate(**k) for k in c["candidates"])}) for c in data.get("checks", ())
+            ),
             quality=dict(data["quality"]),
             warnings=tuple(data["warnings"]),
         )

@@ -16,7 +16,7 @@ from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import apply
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, FrontGrid, TagReading
+from shelfscan.model.scan import BayScan, FrontGrid, PlaceCheck, TagReading
 from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, UnseenReason
 from shelfscan.model.store import BinPlace, Gondola, Store
 from shelfscan.ports import Event
@@ -86,9 +86,12 @@ class StockProjector:
             for tag in scan.tags:
                 tags.setdefault(tag.gondola_id, []).append(tag)
         fronts: dict[str, list[FrontGrid]] = {}
+        checks: dict[str, list[PlaceCheck]] = {}
         for scan in scans:
             for grid in scan.fronts:
                 fronts.setdefault(grid.gondola_id, []).append(grid)
+            for check in scan.checks:
+                checks.setdefault(self._store.places[check.bin_id].gondola_id, []).append(check)
         looks = self._looks(scans)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
@@ -96,7 +99,7 @@ class StockProjector:
         for _, gondola in self._store.gondolas():
             gid = gondola.gondola_id
             front = FaceFront.fuse(fronts.get(gid, []), gondola.length_m, gondola.height_m)
-            made = self._face(gondola, clusters.get(gid, []), tags.get(gid, []), front, looks)
+            made = self._face(gondola, clusters.get(gid, []), tags.get(gid, []), front, checks.get(gid, []), looks)
             bins += made[0]
             products += made[1]
             findings += made[2]
@@ -116,11 +119,12 @@ class StockProjector:
         clusters: Sequence[Cluster],
         tags: Sequence[TagReading],
         front: FaceFront,
+        checks: Sequence[PlaceCheck],
         looks: Mapping[str, Look],
     ) -> tuple[list[BinState], list[PlacedProduct], list[Finding]]:
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks)) for c in clusters]
         places = self._store.places_of(gondola.gondola_id)
-        matched = match_face(seen, places, self._planogram, self._catalogue, front)
+        matched = match_face(seen, places, self._planogram, self._catalogue, front, checks)
         tags_of = place_tags(tags, places)
         shifts = self._shifts(places, matched, tags_of)
         bins, products, findings = [], [], []
