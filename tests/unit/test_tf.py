@@ -11,7 +11,7 @@ import pytest
 
 from shelfscan.errors import SensorError
 from shelfscan.model.geometry import inverse, planar, pose2d_of
-from shelfscan.ros.tf import TransformBuffer
+from shelfscan.ros.tf import TransformBuffer, topic_remaps
 
 S = 1_000_000_000
 
@@ -103,3 +103,20 @@ def test_a_loop_of_frames_does_not_hang() -> None:
     buffer.add("b", "a", 0, planar(1, 0, 0))
     with pytest.raises(SensorError, match="no transform"):
         buffer.lookup("map", "b", 0)
+
+
+def test_a_second_node_of_the_process_hears_remapped_topics_under_its_own_name() -> None:
+    argv = [
+        "capture",
+        "--ros-args",
+        "-r",
+        "__ns:=/shelfscan",
+        "-r",
+        "/odom:=/base/odom",
+        "--remap",
+        "__node:=c",
+        "-p",
+        "store:=x",
+    ]
+    assert topic_remaps(argv) == ["--ros-args", "-r", "/odom:=/base/odom"]
+    assert topic_remaps(["capture"]) == []

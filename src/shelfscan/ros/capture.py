@@ -71,8 +71,8 @@ class CaptureNode(ShelfscanNode):
             self.create_subscription(kind, topic, partial(self._on_picture, key), qos.sensor(), callback_group=group)
             info = convert.info_topic(*key)
             self.create_subscription(CameraInfo, info, partial(self._on_info, key), qos.sensor(), callback_group=group)
-        self.create_subscription(Odometry, "/odom", self._on_odometry, qos.sensor(), callback_group=group)
         self._tf = TfListener(self)
+        self._tf.listen(Odometry, "/odom", self._on_odometry, qos.sensor())
         self._frames = self.create_publisher(HeadFrame, "frames", qos.frames(len(self._heads)))
         self._trigger = self.create_client(Trigger, "trigger_cameras", callback_group=ReentrantCallbackGroup())
 
@@ -84,6 +84,9 @@ class CaptureNode(ShelfscanNode):
 
     def halt(self) -> None:
         self.destroy_service(self._service)
+
+    def release(self) -> None:
+        self._tf.close()
 
     # -- what comes in --------------------------------------------------------------------------------------------
 

@@ -105,7 +105,13 @@ class ShelfscanNode(LifecycleNode):
         before, self._status = self._status, (level, message, dict(values))
         if before[:2] != (level, message):
             log = self.get_logger()
-            {Level.OK: log.info, Level.WARN: log.warning, Level.ERROR: log.error}[level](message)
+            # A line each: rclpy remembers the severity of the place a message is logged from and refuses another.
+            if level is Level.OK:
+                log.info(message)
+            elif level is Level.WARN:
+                log.warning(message)
+            else:
+                log.error(message)
             self._publish_status()
 
     def fail(self, error: BaseException) -> None:

@@ -79,6 +79,12 @@ class Nav2Navigator:
         """Cancel what is being driven; returns at once."""
         self._stop.set()
 
+    def close(self) -> None:
+        """Give clients and listener back."""
+        self._tf.close()
+        for client in self._clients.values():
+            client.destroy()
+
     def _drive(self, kind: Any, goal: Any, timeout_s: float) -> NavResult:
         self._stop.clear()
         client, name = self._clients[kind], self._names[kind]

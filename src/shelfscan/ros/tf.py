@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from shelfscan.model.geometry import Array, from_quaternion, inverse, transform
 
 if TYPE_CHECKING:
     from rclpy.node import Node
+    from rclpy.qos import QoSProfile
 
 KEEP_S = 30.0
 #: A stamp this much older than the newest one is a clock that was set back: what was known is of another time.
@@ -147,28 +151,71 @@ def interpolate(a: Array, b: Array, t: float) -> Array:
     return transform(np.asarray(turn), a[:3, 3] + t * (b[:3, 3] - a[:3, 3]))
 
 
+def topic_remaps(argv: list[str]) -> list[str]:
+    """The command line's topic remappings for a second node of the process, without those of the node's own name."""
+    rules = [b for a, b in pairwise(argv) if a in ("-r", "--remap") and not b.partition(":=")[0].startswith("__")]
+    return ["--ros-args", *(word for rule in rules for word in ("-r", rule))] if rules else []
+
+
 class TfListener:
-    """Fills a `TransformBuffer` from ``/tf`` and ``/tf_static``."""
+    """Fills a `TransformBuffer` from ``/tf`` and ``/tf_static``, in a thread of its own as tf2's listener does.
+
+    An executor in Python looks at everything its node has for each message, so what comes at 50 Hz is listened to
+    by a small node beside: a fifth of the cost. `listen` adds other quick topics; callbacks run in that thread.
+    """
 
     def __init__(self, node: Node, buffer: TransformBuffer | None = None) -> None:
-        from rclpy.callback_groups import ReentrantCallbackGroup
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.node import Node as PlainNode
         from tf2_msgs.msg import TFMessage
 
         from shelfscan.ros import qos
 
         self.buffer = buffer or TransformBuffer()
-        group = ReentrantCallbackGroup()
-        self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", lambda m: self._take(m, False), qos.stream(100), callback_group=group),
-            node.create_subscription(
-                TFMessage, "/tf_static", lambda m: self._take(m, True), qos.latched(100), callback_group=group
-            ),
-        ]
+        self._owner = node
+        self._node = PlainNode(
+            f"{node.get_name()}_listener",
+            namespace=node.get_namespace(),
+            context=node.context,
+            use_global_arguments=False,
+            cli_args=topic_remaps(sys.argv),
+            start_parameter_services=False,
+            enable_rosout=False,
+        )
+        self.listen(TFMessage, "/tf", lambda m: self._take(m, False), qos.sensor(100))
+        self.listen(TFMessage, "/tf_static", lambda m: self._take(m, True), qos.latched(100))
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(self._node)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tf", daemon=True)
+        self._thread.start()
+
+    def listen(self, kind: Any, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+        """Subscribe to one more topic."""
+        self._node.create_subscription(kind, topic, callback, profile)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+        self._executor.shutdown(timeout_sec=0)
+        self._node.destroy_node()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and self._node.context.ok():
+                self._executor.spin_once(timeout_sec=0.2)
+        except Exception as e:
+            if self._stop.is_set() or not self._node.context.ok():
+                return  # the process is ending under this thread
+            fail = getattr(self._owner, "fail", None)
+            if fail is None:
+                raise
+            fail(e)
 
     def _take(self, message: Any, static: bool) -> None:
         for t in message.transforms:
             r, p = t.transform.rotation, t.transform.translation
             T = from_quaternion((r.x, r.y, r.z, r.w), (p.x, p.y, p.z))
-            self.buffer.add(
-                t.header.frame_id.lstrip("/"), t.child_frame_id.lstrip("/"), stamp_ns_of(t.header.stamp), T, static=static
-            )
+            parent, child = t.header.frame_id.lstrip("/"), t.child_frame_id.lstrip("/")
+            self.buffer.add(parent, child, stamp_ns_of(t.header.stamp), T, static=static)
