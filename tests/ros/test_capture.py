@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from robot_processes import DEMO, Robot, until
 from shelfscan_msgs.msg import HeadFrame
 from shelfscan_msgs.srv import Capture
+from std_srvs.srv import Trigger
 
 from shelfscan.adapters.frame_msgs import CaptureCollector
 from shelfscan.bundle import load_bundle
@@ -103,17 +104,17 @@ def test_a_capture_is_whole_sharp_and_where_the_robot_is(tmp_path: Path) -> None
 
 
 def test_a_silent_camera_is_named_within_six_seconds_and_forgotten_when_it_is_back(tmp_path: Path) -> None:
-    faults = "[{kind: camera_silent, head: high, for_s: 60}]"
+    faults = "[{kind: camera_silent, head: high, for_s: 80}]"
     with Robot(tmp_path, "sim", "capture", faults=faults) as robot:
         heard = Heard(robot)
         until(lambda: heard.diagnostics, 40.0)
-        until(lambda: robot.node.count_publishers("/odom"), 40.0)
-        until(
-            lambda: robot.node.count_publishers("/high/left/image_raw") and _service(robot, "/shelfscan/trigger_cameras"), 40.0
-        )
+        # The other head is rendered all the same; how long that takes is the machine's business.
+        begun = time.monotonic()
+        assert robot.call(Trigger, "/shelfscan/trigger_cameras", Trigger.Request(), 60.0).success
+        rendering_s = time.monotonic() - begun
         begun = time.monotonic()
         answer = take(robot)
-        assert time.monotonic() - begun < 6.0 + 1.5, "5 s without pictures, and rendering those of the other head"
+        assert time.monotonic() - begun < 6.0 + 2 * rendering_s
         assert not answer.ok
         assert answer.reason == (
             "sensor: no /high/left/image_raw, /high/right/image_raw, /high/rgb/image_raw/compressed for 5.0 s"
@@ -136,10 +137,6 @@ def test_a_killed_simulator_is_a_reason_and_a_restarted_one_is_used(tmp_path: Pa
         # The new one's clock starts at the wall's again, which is earlier than the old one's.
         robot.start("sim")
         until(lambda: take(robot).ok, 40.0)
-
-
-def _service(robot: Robot, name: str) -> bool:
-    return any(n == name for n, _ in robot.node.get_service_names_and_types())
 
 
 def test_pictures_of_different_instants_are_not_mixed() -> None:
