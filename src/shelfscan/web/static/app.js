@@ -250,7 +250,7 @@ function pictures(d) {
 
 function looks(d) {
   if (!d.looks.length) return null;
-  return el("details", {}, el("summary", {}, `${d.looks.length} looks`), el("div", { class: "scroll" }, el("table", {},
+  return el("details", {}, el("summary", {}, `${d.looks.length} look${d.looks.length === 1 ? "" : "s"}`), el("div", { class: "scroll" }, el("table", {},
     el("thead", {}, el("tr", {}, ["When (UTC)", "From", "Seen", "Hidden", ""].map((t) => el("th", { scope: "col" }, t)))),
     el("tbody", {}, d.looks.map((l) => el("tr", {}, el("td", {}, l.at.slice(11, 19)), el("td", {}, l.viewpoint_id), el("td", {}, `${Math.round(100 * l.seen)} %`), el("td", {}, `${Math.round(100 * l.blocked)} %`),
       el("td", {}, l.evidence ? el("a", { href: `/evidence/${l.evidence.split("/").map(encodeURIComponent).join("/")}?run=${encodeURIComponent(state.mission.run)}`, target: "_blank", rel: "noopener" }, "picture") : ""))))))); 
