@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from shelfscan.model.catalogue import Catalogue
-from shelfscan.model.detections import Candidate, DetectionClass, Detections
-from shelfscan.model.front import FaceFront, place_surface
+from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
@@ -20,6 +19,7 @@ from shelfscan.model.store import BinPlace, Store
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
 from shelfscan.perception.fronts import front_grid
 from shelfscan.perception.localise import FaceView, box_depth, view_of
+from shelfscan.perception.looks import planned_looks
 from shelfscan.perception.recognise import Recogniser
 from shelfscan.perception.upright import upright_size
 from shelfscan.ports import Detector, TagReader
@@ -29,14 +29,12 @@ CUT_PX = 4.0
 #: Products stand at most so far before and behind the front plane.
 FRONT_SLACK_M = 0.06
 #: A tag is read by the capture that sees it near the middle, so that neighbouring captures don't read it again.
-TAG_HALF_WIDTH_M = 0.34
-TAG_HALF_HEIGHT_M = 0.62
+TAG_HALF_WIDTH_M = 0.31
+TAG_HALF_HEIGHT_M = 0.48
 MIN_VALID_DEPTH = 0.08
 EVIDENCE_PX = 400
-#: Planned places are looked at within this distance along the face, when depth is known there and the angle is fair.
-CHECK_REACH_M = 0.65
-CHECK_KNOWN = 0.15
-CHECK_COSINE = 0.75
+#: A picture is evidence when it shows at least this share of a bin's front.
+EVIDENCE_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,8 @@ class ScanPipeline:
                     continue
                 quality[f"{name}.depth_valid"] = round(view.valid_fraction, 4)
                 if view.valid_fraction < MIN_VALID_DEPTH:
-                    warnings.append(f"{name}: hardly any depth ({view.valid_fraction:.0%}); stereo pair swapped, covered or dark?")
+                    share = f"{view.valid_fraction:.0%}"
+                    warnings.append(f"{name}: hardly any depth ({share}); stereo pair swapped, covered or dark?")
                     continue
                 found = self._detector.detect(picture)
                 quality[f"{name}.boxes"] = float(len(found))
@@ -149,51 +148,27 @@ class ScanPipeline:
                 depth_confidence=round(sure, 3),
                 view_angle_rad=round(angle, 4),
             )
-            crop = picture[int(y0) : int(math.ceil(y1)), int(x0) : int(math.ceil(x1))]
+            crop = picture[int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)]
             placed.append((observation, crop, self._planned_near(view.gondola.gondola_id, p)))
         named = self._recogniser.recognise([c for _, c, _ in placed], [near for _, _, near in placed])
-        return [
-            Observation(**{**_fields(o), "candidates": candidates}) for (o, _, _), candidates in zip(placed, named, strict=True)
-        ]
+        return [replace(o, candidates=candidates) for (o, _, _), candidates in zip(placed, named, strict=True)]
 
     def _check_places(self, view: FaceView, picture: Rgb, grid: FrontGrid) -> list[PlaceCheck]:
-        """Look at every planned place in view exactly where the front of the planned item is by depth.
-
-        Boxes of the detector are often cut or merged where items stand close; this crop is right when the plan is, and
-        shows something else when it is not. What follows from it is for matching to say.
-        """
-        front = FaceFront.fuse([grid], view.gondola.length_m, view.gondola.height_m)
-        eye = view.eye_face_m
-        h, w = picture.shape[:2]
-        found: list[tuple[str, int, int, float, float]] = []
-        crops: list[Rgb] = []
-        for place in self._places.get(view.gondola.gondola_id, []):
-            if place.x1_m < eye[0] - CHECK_REACH_M or place.x0_m > eye[0] + CHECK_REACH_M:
-                continue
-            line = self._planogram[place.bin_id]
-            product = self._catalogue[line.sku]
-            pitch = (place.x1_m - place.x0_m) / line.facings_wide
-            for column in range(line.facings_wide):
-                x = place.x0_m + (column + 0.5) * pitch
-                for row in range(line.facings_high):
-                    foot = place.z0_m + row * product.height_m
-                    depth, known = place_surface(front, product, x, foot)
-                    if not known >= CHECK_KNOWN or not depth < place.depth_m - product.depth_m / 2:
-                        continue
-                    half = product.width_m / 2
-                    corners = np.array([[x + sx * half, depth, foot + sz * product.height_m] for sx in (-1, 1) for sz in (0, 1)])
-                    ray = np.array([x, depth, foot + product.height_m / 2]) - eye
-                    cosine = float(ray[1] / np.linalg.norm(ray))
-                    px = view.to_pixels(corners)
-                    (x0, y0), (x1, y1) = px.min(axis=0), px.max(axis=0)
-                    if cosine < CHECK_COSINE or not (x0 >= 0 and y0 >= 0 and x1 <= w and y1 <= h) or min(x1 - x0, y1 - y0) < 12:
-                        continue
-                    found.append((place.bin_id, column, row, depth, cosine))
-                    crops.append(picture[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1])
-        named = self._recogniser.recognise(crops, [{self._planogram[f[0]].sku} for f in found])
+        places = self._places.get(view.gondola.gondola_id, [])
+        looks = planned_looks(view, picture, grid, places, self._planogram, self._catalogue)
+        planned = [self._planogram[look.bin_id].sku for look in looks]
+        named = self._recogniser.recognise([look.crop for look in looks], [{sku} for sku in planned])
         return [
-            PlaceCheck(bin_id, column, row, view.head.name, round(depth, 4), round(cosine**4, 3), candidates[:1] + _only(candidates[1:], self._planogram[bin_id].sku))
-            for (bin_id, column, row, depth, cosine), candidates in zip(found, named, strict=True)
+            PlaceCheck(
+                bin_id=look.bin_id,
+                column=look.column,
+                row=look.row,
+                head=view.head.name,
+                depth_m=round(look.depth_m, 4),
+                weight=round(look.cosine**4, 3),
+                candidates=(candidates[0], *(c for c in candidates[1:] if c.sku == sku)),
+            )
+            for look, sku, candidates in zip(looks, planned, named, strict=True)
         ]
 
     def _planned_near(self, gondola_id: str, p: np.ndarray) -> set[str]:
@@ -243,20 +218,14 @@ class ScanPipeline:
             before = coverage.get(bin_id, BinCoverage(bin_id, 0, 0))
             seen = to_bits(front.seen)
             name = before.evidence
-            if share(seen) > 0.99 and not name:
+            if share(seen) > max(EVIDENCE_SHARE, share(before.seen)):
+                # The picture of the head that shows most of the front; a wide bin's whole front is in none.
+                evidence.pop(name, None)
                 name = f"{bin_id}/{bundle.capture_id}-{view.head.name}.jpg"
                 evidence[name] = _crop_front(view, front, picture)
             coverage[bin_id] = BinCoverage(
                 bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), name
             )
-
-
-def _only(candidates: tuple[Candidate, ...], sku: str) -> tuple[Candidate, ...]:
-    return tuple(c for c in candidates if c.sku == sku)
-
-
-def _fields(o: Observation) -> dict[str, object]:
-    return {name: getattr(o, name) for name in o.__dataclass_fields__}
 
 
 def _rounded(p: np.ndarray) -> tuple[float, float, float]:

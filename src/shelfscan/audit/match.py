@@ -186,7 +186,9 @@ def _confidence(box: Seen | None, by_depth: bool, checked: bool) -> float:
     return round(min(0.9, 0.4 + 0.5 * box.score), 3) if box else 0.5
 
 
-def _by_place(place: BinPlace, line: PlanogramLine, product: Product, seen: Sequence[Seen]) -> dict[tuple[int, int], list[Seen]]:
+def _by_place(
+    place: BinPlace, line: PlanogramLine, product: Product, seen: Sequence[Seen]
+) -> dict[tuple[int, int], list[Seen]]:
     """Boxes by the place they are the middle of."""
     pitch = (place.x1_m - place.x0_m) / line.facings_wide
     out: dict[tuple[int, int], list[Seen]] = {}

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from shelfscan.model.catalogue import Product
 from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M, UNKNOWN_MM, FrontGrid
 
-
 #: Middle part of a column, and of an item's height, whose depth is looked at; the neck of a bottle is left out.
 WINDOW_X, WINDOW_Z = 0.30, (0.15, 0.65)
 #: Nearer to the shelf's surface than this its own edge is seen.

@@ -188,7 +188,8 @@ class BayScan:
             ),
             fronts=tuple(FrontGrid.from_json(g) for g in data.get("fronts", ())),
             checks=tuple(
-                PlaceCheck(**{**c, "candidates": tuple(Candidate(**k) for k in c["candidates"])}) for c in data.get("checks", ())
+                PlaceCheck(**{**c, "candidates": tuple(Candidate(**k) for k in c["candidates"])})
+                for c in data.get("checks", ())
             ),
             quality=dict(data["quality"]),
             warnings=tuple(data["warnings"]),

@@ -144,22 +144,23 @@ class StockProjector:
 
     def _looks(self, scans: Sequence[BayScan]) -> dict[str, Look]:
         out: dict[str, Look] = {}
+        pictures: dict[str, list[tuple[int, str]]] = {}
         for scan in scans:
             for c in scan.coverage:
                 before = out.get(c.bin_id, Look())
-                evidence = before.evidence
-                name = f"evidence/{c.evidence}"
-                if c.evidence and name not in evidence:
-                    evidence = (*evidence, name)[:EVIDENCE]
+                if c.evidence:
+                    pictures.setdefault(c.bin_id, []).append((-c.seen.bit_count(), f"evidence/{c.evidence}"))
                 seen = before.seen | c.seen
                 out[c.bin_id] = Look(
                     seen,
                     (before.blocked | c.blocked) & ~seen,
                     max(before.stamp_ns, scan.stamp_ns),
-                    evidence,
+                    (),
                     self._failure(self._store.places[c.bin_id].bay_id),
                 )
-        return out
+        # The picture that shows most of a bin first.
+        best = {b: tuple(name for _, name in sorted(found)[:EVIDENCE]) for b, found in pictures.items()}
+        return {b: replace(look, evidence=best.get(b, ())) for b, look in out.items()}
 
     def _failure(self, bay_id: str) -> str:
         """Why viewpoints of a bay have no scan; empty when all have one."""
