@@ -43,7 +43,7 @@ class MissionConfig(_Section):
     max_drives: int = Field(default=3, ge=1)
     max_captures: int = Field(default=3, ge=1)
     max_pending: int = Field(default=3, ge=1)
-    scan_timeout_s: float = Field(default=60.0, gt=0)
+    scan_timeout_s: float = Field(default=90.0, gt=0)
     drive_timeout_s: float = Field(default=120.0, gt=0)
     dock_timeout_s: float = Field(default=60.0, gt=0)
 

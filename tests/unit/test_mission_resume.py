@@ -65,6 +65,21 @@ def test_a_scan_that_fails_elsewhere_does_not_move_the_robot() -> None:
     assert progress is not None and progress.at == ""
 
 
+def test_slow_perception_has_lost_nothing_but_a_silent_one_has() -> None:
+    second = 1_000_000_000
+    captured = Event("viewpoint.captured", "c", 10 * second, {"mission_id": "m1", "viewpoint_id": "V0", "capture_id": "c0"})
+    progress = machine.fold(project(stored(STARTED), "m1"), captured, "m1")
+    assert progress is not None
+    rules = Rules(scan_timeout_s=60.0)
+    assert machine.overdue(progress, 69 * second, rules) == []
+    assert machine.overdue(progress, 71 * second, rules) == ["V0"]
+    begun = Event("scan.begun", "b", 50 * second, {"mission_id": "m1", "viewpoint_id": "V9", "capture_id": "c9"})
+    working = machine.fold(progress, begun, "m1")
+    assert working is not None
+    assert machine.overdue(working, 109 * second, rules) == []
+    assert machine.overdue(working, 111 * second, rules) == ["V0"]
+
+
 class SlowNavigator(FakeNavigator):
     """Takes a minute for a drive, or until it is stopped."""
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from shelfscan import __version__
 from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.finish import write_report
-from shelfscan.cli.run import execute, prepared
+from shelfscan.cli.run import ended_cleanly, execute, prepared
 from shelfscan.cli.score import score_run
 from shelfscan.cli.store import Size
 from shelfscan.config import load_config
@@ -55,7 +55,7 @@ def demo(
     with progress("building the store") as report:
         store = cached_store(size.value, seed, report)
     built_s = time.monotonic() - began
-    with prepared(store, run_dir, config=config) as setup:
+    with prepared(store, run_dir, config=config) as setup, ended_cleanly():
         with _dashboard(run_dir, wanted=not no_serve, keep=not sys.stdout.isatty()) as dashboard:
             if dashboard is not None:
                 err.print(f"dashboard: {dashboard.url} (live)", highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,20 @@ def prepared(
             mode, created = ("direct" if direct else "ros"), now.isoformat(timespec="seconds").replace("+00:00", "Z")
             write_run_info(run_dir, RunInfo(str(store.resolve()), mission_id, bundle.store.site, mode, created))
         yield RunSetup(bundle, config, run_dir, mission_id, faults_file, resume, direct)
+
+
+@contextmanager
+def ended_cleanly() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does: nodes stop, the run can be resumed."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def execute(setup: RunSetup, report: Callable[[str, float], None]) -> RunOutcome:
@@ -160,9 +175,8 @@ def run(
 ) -> None:
     """Scan a store: drive the mission, process every capture, write the run folder."""
     chosen = load_config(config) if config is not None else None
-    with prepared(
-        store, out_dir, config=chosen, faults_file=faults, resume=resume, direct=direct, mission_id=mission_id
-    ) as setup:
+    options: dict[str, Any] = {"config": chosen, "faults_file": faults, "resume": resume, "direct": direct, "mission_id": mission_id}
+    with prepared(store, out_dir, **options) as setup, ended_cleanly():
         with progress("scanning") as report:
             outcome = execute(setup, report)
     if as_json:

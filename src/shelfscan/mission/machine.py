@@ -24,17 +24,22 @@ KINDS = (
     "viewpoint.captured",
     "viewpoint.failed",
     "bay_scan",
+    "scan.begun",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How patient a mission is. Seconds of the executor's clock."""
+    """How patient a mission is. Seconds of the executor's clock.
+
+    ``scan_timeout_s`` runs from the capture, and anew whenever work on any capture begins: perception that is merely
+    slow has lost nothing.
+    """
 
     max_drives: int = 3
     max_captures: int = 3
     max_pending: int = 3
-    scan_timeout_s: float = 60.0
+    scan_timeout_s: float = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Progress:
     cancelled: bool = False
     ended: MissionPhase | None = None
     at: str = ""
+    working_ns: int = 0
     interruptions: int = 0
     done: frozenset[str] = frozenset()
     pending: dict[str, Pending] = field(default_factory=dict)
@@ -142,6 +148,8 @@ def fold(progress: Progress | None, event: Event, mission_id: str) -> Progress |
     if event.kind == "bay_scan":
         vid = str(p["viewpoint_id"])
         return replace(progress, done=progress.done | {vid}, pending=_without(progress.pending, vid))
+    if event.kind == "scan.begun":
+        return replace(progress, working_ns=max(progress.working_ns, event.stamp_ns))
     if progress.ended is not None and event.kind != "mission.resumed":
         return progress
     return _fold_mission(progress, event) if event.kind.startswith("mission.") else _fold_viewpoint(progress, event)
@@ -207,7 +215,8 @@ def _without(pending: dict[str, Pending], viewpoint_id: str) -> dict[str, Pendin
 
 def overdue(progress: Progress, now_ns: int, rules: Rules) -> list[str]:
     """Captured viewpoints whose scan should be there by now; append `viewpoint.failed` (what="scan") for each."""
-    return [v for v, c in progress.pending.items() if now_ns - c.since_ns > rules.scan_timeout_s * 1e9]
+    limit_ns = rules.scan_timeout_s * 1e9
+    return [v for v, c in progress.pending.items() if now_ns - max(c.since_ns, progress.working_ns) > limit_ns]
 
 
 def next_step(progress: Progress, rules: Rules) -> Step:

@@ -41,6 +41,7 @@ class PerceptionNode(ShelfscanNode):
         self._collector = CaptureCollector(limit=QUEUE)
         self._queue: queue.Queue[FrameBundle | None] = queue.Queue(maxsize=QUEUE)
         self._done: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._begun: dict[str, int] = {}
         for stored in self._ledger.read(kinds=("bay_scan", "scan.begun")):
             self._note(stored.event)
@@ -74,7 +75,7 @@ class PerceptionNode(ShelfscanNode):
         except SensorError as e:
             self.report(Level.ERROR, f"capture {msg.capture_id}: {e}", captures=len(self._done))
             return
-        if bundle is None or _scan_key(bundle) in self._done:
+        if bundle is None or self._superfluous(bundle):
             return
         try:
             self._queue.put_nowait(bundle)
@@ -84,7 +85,7 @@ class PerceptionNode(ShelfscanNode):
 
     def _work(self) -> None:
         while (bundle := self._queue.get()) is not None:
-            if _scan_key(bundle) in self._done:
+            if self._superfluous(bundle):
                 continue
             began = time.monotonic()
             try:
@@ -111,6 +112,10 @@ class PerceptionNode(ShelfscanNode):
                 seconds=round(took_s, 3),
             )
 
+    def _superfluous(self, bundle: FrameBundle) -> bool:
+        """The ledger has this capture's scan, or one of another capture of the same viewpoint."""
+        return _scan_key(bundle) in self._done or (bundle.mission_id, bundle.viewpoint_id) in self._seen
+
     def _failed_scan(self, bundle: FrameBundle, error: Exception) -> None:
         text = str(error) if isinstance(error, ShelfscanError) else f"{type(error).__name__}: {error}"
         self.report(Level.ERROR, f"capture {bundle.capture_id}: {text}", captures=len(self._done))
@@ -134,6 +139,7 @@ class PerceptionNode(ShelfscanNode):
         key = f"bay_scan/{event.payload['mission_id']}/{event.payload['capture_id']}"
         if event.kind == "bay_scan":
             self._done.add(key)
+            self._seen.add((str(event.payload["mission_id"]), str(event.payload["viewpoint_id"])))
         elif event.kind == "scan.begun":
             self._begun[key] = self._begun.get(key, 0) + 1
 
