@@ -175,8 +175,8 @@ def run(
 ) -> None:
     """Scan a store: drive the mission, process every capture, write the run folder."""
     chosen = load_config(config) if config is not None else None
-    options: dict[str, Any] = {"config": chosen, "faults_file": faults, "resume": resume, "direct": direct, "mission_id": mission_id}
-    with prepared(store, out_dir, **options) as setup, ended_cleanly():
+    going_on: dict[str, Any] = {"resume": resume, "direct": direct, "mission_id": mission_id}
+    with prepared(store, out_dir, config=chosen, faults_file=faults, **going_on) as setup, ended_cleanly():
         with progress("scanning") as report:
             outcome = execute(setup, report)
     if as_json:
