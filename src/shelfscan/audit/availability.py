@@ -120,7 +120,8 @@ def confidence_of(
     ``judged``: share of the bin's places whose depth could be measured.
     """
     if status is BinStatus.OUT_OF_STOCK:
-        return 0.6 + 0.37 * min(1.0, judged / JUDGED_LEAST)
+        # A bare opening shows nothing to measure; a back that was measured is better proof.
+        return 0.85 + 0.12 * min(1.0, judged / JUDGED_LEAST)
     if not front:
         return 0.6  # only strangers in sight, and a guess about what they hide
     sure = sum(p.confidence for p in front) / len(front)
