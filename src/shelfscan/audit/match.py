@@ -33,13 +33,14 @@ STRANGER_MARGIN_MISFIT = 0.15
 STRANGER_LEAST = 0.55
 MISFIT = 0.25
 #: Share of a window's cells that must be measured before depth alone has a say, and with a box at that depth.
-KNOWN_ALONE, KNOWN_WITH_BOX = 0.5, 0.15
+KNOWN_ALONE, KNOWN_WITH_BOX = 0.35, 0.15
 #: What stands nearer than the back of the shelf by this share of an item's depth is an item.
 ITEM_SHARE = 0.5
 #: A box and a place are the same thing within this share of the column's pitch or the item's height.
 ALIGNED_X, ALIGNED_Z = 0.5, 0.45
-#: A box alone, without depth, must be this sure.
-BOX_ALONE = 0.5
+#: A box alone, without depth, must be this sure and look like what is planned, or be surer still.
+BOX_ALONE, BOX_ALONE_LIKE = 0.5, 0.5
+BOX_ALONE_SURE = 0.75
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def match_bin(
             if math.isfinite(depth) and known >= KNOWN_ALONE:
                 taken = by_depth
             else:
-                taken = by_depth or (box is not None and box.score >= BOX_ALONE and box.face_m[1] < empty_beyond_m)
+                taken = by_depth or (box is not None and box.face_m[1] < empty_beyond_m and _stands_alone(box, line.sku))
             if not taken:
                 continue
             y = depth if by_depth else box.face_m[1] if box else 0.0
@@ -177,6 +178,11 @@ def match_bin(
                 )
             )
     return BinMatch(tuple(out), judged / (line.facings_wide * line.facings_high))
+
+
+def _stands_alone(box: Seen, planned: str) -> bool:
+    """Whether a box is believed where depth does not show that something stands there."""
+    return box.score >= BOX_ALONE_SURE or (box.score >= BOX_ALONE and box.similarity(planned) >= BOX_ALONE_LIKE)
 
 
 def _confidence(box: Seen | None, by_depth: bool, checked: bool) -> float:
