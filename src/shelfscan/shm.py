@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SHM = Path("/dev/shm")
+_PORT = "_port"
 _LOCK = re.compile(r"^/dev/shm/(fast(?:dds|rtps)_\w+)_[es]l(?: \(deleted\))?$")
 
 
@@ -33,13 +34,23 @@ def segments_of(pid: int) -> frozenset[str]:
     return frozenset(found)
 
 
-def remove_orphans(names: Iterable[str]) -> list[str]:
-    """Remove those of the named segments whose owner is dead; returns their names."""
-    return [name for name in sorted(set(names)) if _remove(name)]
+def remove_orphans(names: Iterable[str], *, ports: bool = True) -> list[str]:
+    """Remove those of the named segments whose owner is dead; returns their names.
+
+    ``ports`` False leaves ports alone: while peers live they may still send through one, and its next owner repairs it.
+    """
+    return [name for name in sorted(set(names)) if (ports or _PORT not in name) and _remove(name)]
 
 
 def _remove(name: str) -> bool:
     lock = SHM / f"{name}_el"
+    files = (SHM / name, SHM / f"sem.{name}_mutex", SHM / f"{name}_sl", lock)
+    if _PORT in name and not lock.exists() and not (SHM / f"{name}_sl").exists():
+        # Nobody listens there: a peer made it anew while it still sent to somebody dead.
+        there = (SHM / name).exists()
+        for file in files:
+            file.unlink(missing_ok=True)
+        return there
     try:
         handle = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -47,7 +58,7 @@ def _remove(name: str) -> bool:
     try:
         # While this lock is held nobody can take the segment over; a process that tries makes new files instead.
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for file in (SHM / name, SHM / f"sem.{name}_mutex", SHM / f"{name}_sl", lock):
+        for file in files:
             file.unlink(missing_ok=True)
     except OSError:
         return False

@@ -229,12 +229,12 @@ class Supervisor:
 
     def _ended(self, running: _Running, how: str, *, hopeless: bool = False) -> None:
         now, policy, name = time.monotonic(), self._policy, running.child.name
-        remove_orphans(running.segments)
+        remove_orphans(running.segments, ports=False)
         running.ends = [t for t in running.ends if now - t < policy.window_s] + [now]
         give_up = hopeless or len(running.ends) > policy.max_restarts
         running.pause_s = min(policy.first_pause_s * 2 ** (len(running.ends) - 1), policy.longest_pause_s)
         with self._lock:
-            running.process, running.last_end, running.segments = None, how, frozenset()
+            running.process, running.last_end = None, how
             running.state = State.GIVEN_UP if give_up else State.PAUSING
             running.start_again = now + running.pause_s
             running.restarts += 0 if give_up else 1

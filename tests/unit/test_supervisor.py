@@ -189,6 +189,16 @@ def test_only_shared_memory_of_dead_owners_is_removed(tmp_path: Path, monkeypatc
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fastdds_live", "fastdds_live_el"]
 
 
+def test_ports_are_left_to_living_peers_and_removed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shm, "SHM", tmp_path)
+    for name in ("fastdds_port7411", "fastdds_port7411_el", "fastdds_port7413", "sem.fastdds_port7413_mutex"):
+        (tmp_path / name).touch()
+    names = ["fastdds_port7411", "fastdds_port7413"]
+    assert shm.remove_orphans(names, ports=False) == []
+    assert shm.remove_orphans(names) == names  # the second one without a lock file: nobody listens there
+    assert not list(tmp_path.iterdir())
+
+
 def test_ready_names_the_very_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ready"
     announce_ready()  # without a supervisor: nothing
