@@ -157,9 +157,9 @@ def findings_of(
         )
 
     if state.status is BinStatus.OUT_OF_STOCK:
-        add("out_of_stock", state.confidence, product.price, f"refill {line.sku} {product.name}")
+        add("out_of_stock", state.confidence, product.price, f"refill, up to {line.capacity_units}")
     elif state.status is BinStatus.LOW:
-        add("low", state.confidence, product.price, f"top up {line.sku} {product.name}")
+        add("low", state.confidence, product.price, f"top up, {line.capacity_units - round(state.units)} more fit")
     strangers = [p for p in match.placed if not p.planned]
     if strangers:
         names = ", ".join(sorted({p.sku or "something unknown" for p in strangers}))

@@ -187,7 +187,7 @@ def _print(report: Mapping[str, Any], run_dir: Path, store: Path, seconds: float
     if report["exceptions"]:
         top = Table(title="what needs a person first", title_justify="left")
         for name in ("bin", "product", "what", "units", "suggestion"):
-            top.add_column(name)
+            top.add_column(name, no_wrap=name != "suggestion")
         for e in report["exceptions"][:8]:
             top.add_row(e["bin_id"], e["name"], e["type"], f"{e['units']:g} of {e['capacity']}", e["suggestion"])
         out.print(top)
