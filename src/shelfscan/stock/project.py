@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -16,11 +16,11 @@ from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import apply
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, FrontGrid, PlaceCheck, TagReading
+from shelfscan.model.scan import BayScan, TagReading
 from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, UnseenReason
 from shelfscan.model.store import BinPlace, Gondola, Store
 from shelfscan.ports import Event
-from shelfscan.stock.fuse import Cluster, fuse, latest_per_viewpoint
+from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 
 #: Pictures kept for a bin.
 EVIDENCE = 3
@@ -33,18 +33,34 @@ def iso_utc(stamp_ns: int) -> str:
     return datetime.fromtimestamp(stamp_ns / 1e9, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True)
+class _Face:
+    """What is believed of one gondola face, and what that rests on: equal grounds give an equal belief."""
+
+    grounds: tuple[object, ...]
+    bins: tuple[BinState, ...]
+    products: tuple[PlacedProduct, ...]
+    findings: tuple[Finding, ...]
+
+
 class StockProjector:
     """Folds a mission's ledger events into what is believed of every bin.
 
-    The order of events does not matter for scans, and the same event twice changes nothing.
+    The order of events does not matter for scans, and the same event twice changes nothing. Faces of which nothing new
+    was learned are not worked out again, so a map of a large store costs what the robot saw since the last one.
     """
 
     def __init__(self, store: Store, catalogue: Catalogue, planogram: Planogram, *, mission_id: str) -> None:
         self._store, self._catalogue, self._planogram, self._mission = store, catalogue, planogram, mission_id
         self._scans: dict[str, BayScan] = {}
+        self._told: dict[str, set[str]] = {}
         self._failures: dict[str, tuple[str, str]] = {}
         self._bays: dict[str, tuple[str, ...]] = {}
-        self._ended = ""
+        self._places: dict[str, list[BinPlace]] = {}
+        for place in store.places.values():
+            self._places.setdefault(place.gondola_id, []).append(place)
+        self._order = {b: n for n, b in enumerate(store.places)}
+        self._known: dict[str, _Face] = {}
 
     @property
     def mission_id(self) -> str:
@@ -63,75 +79,81 @@ class StockProjector:
             return False
         match event.kind:
             case "bay_scan":
+                if p["capture_id"] in self._scans:
+                    return False
                 scan = BayScan.from_json(dict(p))
-                self._scans[scan.capture_id] = scan
+                self._scans[scan.capture_id], self._told[scan.capture_id] = scan, self._faces_of(scan)
             case "mission.started":
                 self._bays = {v["viewpoint_id"]: tuple(v["bay_ids"]) for v in p["plan"]["viewpoints"]}
             case "viewpoint.failed":
                 self._failures[str(p["viewpoint_id"])] = (str(p["what"]), str(p["reason"]))
             case "mission.ended":
-                self._ended = str(p["phase"])
+                pass  # nothing new, but a map worth dating anew
             case _:
                 return False
         return True
 
     def stock_map(self, created_ns: int) -> StockMap:
         """The belief now. ``created_ns``: the time to write on it."""
-        scans = self.scans
-        clusters: dict[str, list[Cluster]] = {}
-        for cluster in fuse(scans):
-            clusters.setdefault(cluster.gondola_id, []).append(cluster)
-        tags: dict[str, list[TagReading]] = {}
-        for scan in scans:
-            for tag in scan.tags:
-                tags.setdefault(tag.gondola_id, []).append(tag)
-        fronts: dict[str, list[FrontGrid]] = {}
-        checks: dict[str, list[PlaceCheck]] = {}
-        for scan in scans:
-            for grid in scan.fronts:
-                fronts.setdefault(grid.gondola_id, []).append(grid)
-            for check in scan.checks:
-                checks.setdefault(self._store.places[check.bin_id].gondola_id, []).append(check)
-        looks = self._looks(scans)
-        bins: list[BinState] = []
-        products: list[PlacedProduct] = []
-        findings: list[Finding] = []
-        for _, gondola in self._store.gondolas():
-            gid = gondola.gondola_id
-            front = FaceFront.fuse(fronts.get(gid, []), gondola.length_m, gondola.height_m)
-            made = self._face(gondola, clusters.get(gid, []), tags.get(gid, []), front, checks.get(gid, []), looks)
-            bins += made[0]
-            products += made[1]
-            findings += made[2]
-        order = {b: n for n, b in enumerate(self._store.places)}
+        of_face: dict[str, list[BayScan]] = {}
+        for scan in self.scans:
+            for gondola_id in self._told[scan.capture_id]:
+                of_face.setdefault(gondola_id, []).append(scan)
+        failures = self._failures_of_bays()
+        faces = [self._face(g, of_face.get(g.gondola_id, []), failures) for _, g in self._store.gondolas()]
+        order = self._order
         return StockMap(
             self._store.site,
             self._mission,
             iso_utc(created_ns),
-            tuple(sorted(bins, key=lambda b: order[b.bin_id])),
-            tuple(products),
-            tuple(sorted(findings, key=lambda f: (-f.value * f.confidence, order[f.bin_id], f.type))),
+            tuple(sorted((b for f in faces for b in f.bins), key=lambda b: order[b.bin_id])),
+            tuple(p for f in faces for p in f.products),
+            tuple(
+                sorted((x for f in faces for x in f.findings), key=lambda x: (-x.value * x.confidence, order[x.bin_id], x.type))
+            ),
         )
 
-    def _face(
+    def _faces_of(self, scan: BayScan) -> set[str]:
+        """The gondola faces a scan tells something of."""
+        told = {x.gondola_id for part in (scan.observations, scan.tags, scan.fronts) for x in part}
+        return told | {self._store.places[x.bin_id].gondola_id for part in (scan.coverage, scan.checks) for x in part}
+
+    def _face(self, gondola: Gondola, scans: Sequence[BayScan], failures: Mapping[str, str]) -> _Face:
+        """The belief about one face, from the scans that tell something of it."""
+        gid = gondola.gondola_id
+        places = self._places.get(gid, [])
+        bays = sorted({p.bay_id for p in places})
+        grounds = (tuple(s.capture_id for s in scans), tuple((b, failures[b]) for b in bays if b in failures))
+        known = self._known.get(gid)
+        if known is None or known.grounds != grounds:
+            known = self._known[gid] = self._work_out(gondola, places, scans, failures, grounds)
+        return known
+
+    def _work_out(
         self,
         gondola: Gondola,
-        clusters: Sequence[Cluster],
-        tags: Sequence[TagReading],
-        front: FaceFront,
-        checks: Sequence[PlaceCheck],
-        looks: Mapping[str, Look],
-    ) -> tuple[list[BinState], list[PlacedProduct], list[Finding]]:
+        places: Sequence[BinPlace],
+        scans: Sequence[BayScan],
+        failures: Mapping[str, str],
+        grounds: tuple[object, ...],
+    ) -> _Face:
+        gid = gondola.gondola_id
+        here = {p.bin_id for p in places}
+        clusters = [c for c in fuse(scans) if c.gondola_id == gid]
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks)) for c in clusters]
-        places = self._store.places_of(gondola.gondola_id)
+        front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
+        checks = [c for s in scans for c in s.checks if c.bin_id in here]
         matched = match_face(seen, places, self._planogram, self._catalogue, front, checks)
-        tags_of = place_tags(tags, places)
+        tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
         shifts = self._shifts(places, matched, tags_of)
-        bins, products, findings = [], [], []
+        looks = _looks(scans, here)
+        bins: list[BinState] = []
+        products: list[PlacedProduct] = []
+        findings: list[Finding] = []
         for place in places:
             line = self._planogram[place.bin_id]
             product = self._catalogue[line.sku]
-            look = looks.get(place.bin_id, Look(failure=self._failure(place.bay_id)))
+            look = replace(looks.get(place.bin_id, Look()), failure=failures.get(place.bay_id, ""))
             match = matched[place.bin_id]
             tag = agree(tags_of[place.bin_id]) if place.bin_id in tags_of else None
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
@@ -140,37 +162,27 @@ class StockProjector:
             findings += found
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
             products += [_product_row(p, place, self._catalogue) for p in match.placed]
-        return bins, products, findings
+        return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
 
-    def _looks(self, scans: Sequence[BayScan]) -> dict[str, Look]:
-        out: dict[str, Look] = {}
-        pictures: dict[str, list[tuple[int, str]]] = {}
-        for scan in scans:
-            for c in scan.coverage:
-                before = out.get(c.bin_id, Look())
-                if c.evidence:
-                    pictures.setdefault(c.bin_id, []).append((-c.seen.bit_count(), f"evidence/{c.evidence}"))
-                seen = before.seen | c.seen
-                out[c.bin_id] = Look(
-                    seen,
-                    (before.blocked | c.blocked) & ~seen,
-                    max(before.stamp_ns, scan.stamp_ns),
-                    (),
-                    self._failure(self._store.places[c.bin_id].bay_id),
-                )
-        # The picture that shows most of a bin first.
-        best = {b: tuple(name for _, name in sorted(found)[:EVIDENCE]) for b, found in pictures.items()}
-        return {b: replace(look, evidence=best.get(b, ())) for b, look in out.items()}
-
-    def _failure(self, bay_id: str) -> str:
-        """Why viewpoints of a bay have no scan; empty when all have one."""
-        scanned = {s.viewpoint_id for s in self._scans.values()}
-        missing = [v for v, bays in self._bays.items() if bay_id in bays and v not in scanned]
-        for v in missing:
-            if v in self._failures:
-                what, _ = self._failures[v]
-                return str(UnseenReason.BLOCKED if what == "drive" else UnseenReason.SENSOR)
-        return str(UnseenReason.SKIPPED) if missing else ""
+    def _failures_of_bays(self) -> dict[str, str]:
+        """Per bay why a viewpoint that should have seen it did not, as one of `UnseenReason`'s words."""
+        warned: dict[str, bool] = {}
+        for scan in self._scans.values():
+            warned[scan.viewpoint_id] = warned.get(scan.viewpoint_id, True) and bool(scan.warnings)
+        told: dict[str, list[UnseenReason]] = {}
+        for viewpoint_id, bays in self._bays.items():
+            if viewpoint_id in warned:
+                # A scan that could not use some head's pictures did not see what that head should have seen.
+                why = UnseenReason.SENSOR if warned[viewpoint_id] else None
+            elif viewpoint_id in self._failures:
+                why = UnseenReason.BLOCKED if self._failures[viewpoint_id][0] == "drive" else UnseenReason.SENSOR
+            else:
+                why = UnseenReason.SKIPPED
+            if why is not None:
+                for bay in bays:
+                    told.setdefault(bay, []).append(why)
+        # A failure says more than a place not gone to; the first one along the face stands for all.
+        return {bay: str(next((w for w in all_ if w is not UnseenReason.SKIPPED), all_[0])) for bay, all_ in told.items()}
 
     def _shifts(
         self, places: Sequence[BinPlace], matched: Mapping[str, BinMatch], tags_of: Mapping[str, Sequence[TagReading]]
@@ -193,6 +205,26 @@ class StockProjector:
                 z.setdefault(place.bay_id, []).append(tag.face_m[2] - (place.z0_m - TAG_BELOW_M))
         bays = {p.bay_id for p in places}
         return {b: (_median(x.get(b)), _median(y.get(b)), _median(z.get(b))) for b in bays}
+
+
+def _looks(scans: Sequence[BayScan], here: Collection[str]) -> dict[str, Look]:
+    """What all captures together saw of each bin of one face; without why others failed."""
+    out: dict[str, Look] = {}
+    pictures: dict[str, list[tuple[int, str]]] = {}
+    for scan in scans:
+        for c in scan.coverage:
+            if c.bin_id not in here:
+                continue
+            before = out.get(c.bin_id, Look())
+            if c.evidence:
+                pictures.setdefault(c.bin_id, []).append((-c.seen.bit_count(), f"evidence/{c.evidence}"))
+            seen = before.seen | c.seen
+            # A capture that saw nothing of a bin for what stood before it makes what is known no younger.
+            stamp_ns = max(before.stamp_ns, scan.stamp_ns) if c.seen else before.stamp_ns
+            out[c.bin_id] = Look(seen, (before.blocked | c.blocked) & ~seen, stamp_ns)
+    # The picture that shows most of a bin first.
+    best = {b: tuple(name for _, name in sorted(found)[:EVIDENCE]) for b, found in pictures.items()}
+    return {b: replace(look, evidence=best.get(b, ())) for b, look in out.items()}
 
 
 def _median(values: Sequence[float] | None) -> float:

@@ -1,0 +1,238 @@
+"""The stock map as a projection: what it may depend on, and what it says of places the robot did not see."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shelfscan.audit.availability import CELLS
+from shelfscan.model.catalogue import Product
+from shelfscan.model.detections import Candidate
+from shelfscan.model.geometry import Pose2D
+from shelfscan.model.mission import MissionPlan, Viewpoint
+from shelfscan.model.planogram import PlanogramLine
+from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
+from shelfscan.model.stock import BinState, BinStatus
+from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
+from shelfscan.ports import Event
+from shelfscan.stock.project import StockProjector
+
+FULL = (1 << CELLS) - 1
+SKUS = ("A", "B", "C")
+CATALOGUE = {s: Product(s, "4006381333931", s, "b", "c", 0.1, 0.08, 0.2, 2.0) for s in SKUS}
+GONDOLAS = ("L", "R")
+
+
+def _gondola(name: str, y_m: float) -> Gondola:
+    bays = tuple(
+        Bay(
+            f"{name}-B{k}",
+            k * 0.9,
+            0.9,
+            tuple(
+                Shelf(
+                    f"{name}-B{k}-S{r}",
+                    0.3 + 0.4 * r,
+                    0.35,
+                    0.45,
+                    tuple(Bin(f"{name}{k}{r}{n}", n * 0.3, 0.3) for n in range(3)),
+                )
+                for r in range(2)
+            ),
+        )
+        for k in range(2)
+    )
+    return Gondola(name, Pose2D(0.0, y_m, 0.0), 0.5, 1.2, bays)
+
+
+STORE = Store("s", (Aisle("A1", (_gondola("L", 1.0), _gondola("R", 5.0))),))
+PLANOGRAM = {b: PlanogramLine(b, SKUS[n % 3], 3, 1, 5) for n, b in enumerate(STORE.places)}
+#: A viewpoint a bay.
+PLAN = MissionPlan(
+    "m",
+    "s",
+    tuple(Viewpoint(f"{g}-V{k}", g, "A1", Pose2D(0.0, 0.0, 0.0), (f"{g}-B{k}",)) for g in GONDOLAS for k in range(2)),
+)
+STARTED = Event("mission.started", "mission.started/m", 1, {"mission_id": "m", "plan": PLAN.to_json()})
+
+
+def scan(viewpoint: Viewpoint, stamp_ns: int, seed: int, *, blocked: bool = False, warnings: tuple[str, ...] = ()) -> BayScan:
+    """What one capture of a bay may have told; anything a seed makes up."""
+    rng = random.Random(seed)
+    capture = f"{viewpoint.viewpoint_id}-{stamp_ns}"
+    places = [p for p in STORE.places_of(viewpoint.gondola_id) if p.bay_id in viewpoint.bay_ids]
+    observations, coverage, tags, checks = [], [], [], []
+    for n, p in enumerate(places):
+        for head in ("low", "high"):
+            for column in range(3):
+                if rng.random() < 0.4:
+                    continue
+                face = (p.x0_m + 0.1 * column + 0.05 + rng.gauss(0, 0.01), abs(rng.gauss(0.01, 0.05)), p.z0_m + 0.1)
+                named = tuple(Candidate(s, round(rng.random(), 2)) for s in SKUS)
+                observations.append(
+                    Observation(
+                        f"{capture}/{head}/{n}.{column}",
+                        head,
+                        p.gondola_id,
+                        (0.0, 0.0, 9.0, 9.0),
+                        rng.uniform(0.3, 0.99),
+                        (0.0,) * 3,
+                        face,
+                        (0.1, 0.2),
+                        rng.random(),
+                        rng.uniform(0, 0.5),
+                        named,
+                    )
+                )
+            tags.append(
+                TagReading(
+                    head,
+                    p.gondola_id,
+                    (p.x0_m + 0.05, rng.gauss(0, 0.004), p.z0_m - 0.02),
+                    (0.0,) * 4,
+                    0.9,
+                    rng.choice(("1.99", "2.00", "")),
+                    confidence=rng.choice((0.5, 0.7, 0.9)),
+                )
+            )
+            checks.append(
+                PlaceCheck(
+                    p.bin_id, rng.randrange(3), 0, head, abs(rng.gauss(0.01, 0.03)), 1.0, (Candidate("A", rng.random()),)
+                )
+            )
+        seen = 0 if blocked else rng.choice((FULL, FULL, FULL >> 40))
+        coverage.append(BinCoverage(p.bin_id, seen, FULL if blocked else 0, "" if blocked else f"{p.bin_id}/{capture}-low.jpg"))
+    depth = np.random.default_rng(seed).choice(np.array([12, 100, 440, -32768], np.int16), (60, 90))
+    grid = FrontGrid("low", viewpoint.gondola_id, 90 * int(viewpoint.viewpoint_id[-1]), 0, 0.4, 0.8, depth)
+    return BayScan(
+        "m",
+        viewpoint.viewpoint_id,
+        capture,
+        stamp_ns,
+        viewpoint.bay_ids,
+        tuple(observations),
+        tuple(tags),
+        tuple(coverage),
+        (grid,),
+        tuple(checks),
+        {},
+        warnings,
+    )
+
+
+def scan_event(s: BayScan) -> Event:
+    return Event("bay_scan", f"bay_scan/m/{s.capture_id}", s.stamp_ns, s.to_json())
+
+
+def projector() -> StockProjector:
+    return StockProjector(STORE, CATALOGUE, PLANOGRAM, mission_id="m")
+
+
+def bins_after(*events: Event) -> dict[str, BinState]:
+    p = projector()
+    for event in events:
+        p.add_event(event)
+    return {b.bin_id: b for b in p.stock_map(10**18).bins}
+
+
+def failed(viewpoint_id: str, what: str) -> Event:
+    payload = {"mission_id": "m", "viewpoint_id": viewpoint_id, "what": what, "reason": "x"}
+    return Event("viewpoint.failed", f"viewpoint.failed/{viewpoint_id}", 5, payload)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 7))
+def test_the_map_depends_on_what_was_seen_and_on_nothing_else(seed: int, count: int) -> None:
+    rng = random.Random(seed)
+    scans = [scan(rng.choice(PLAN.viewpoints), 10**15 + n, seed + n) for n in range(count)]
+    events = [STARTED, failed("R-V1", "drive"), *(scan_event(s) for s in scans)]
+    straight = projector()
+    for event in events:
+        straight.add_event(event)
+    expected = straight.stock_map(10**18)
+
+    # Another order, some twice, with maps asked for on the way.
+    shuffled = [*events, *rng.sample(events, len(events) // 2)]
+    rng.shuffle(shuffled)
+    other = projector()
+    for event in shuffled:
+        other.add_event(event)
+        if rng.random() < 0.5:
+            other.stock_map(10**17)
+    assert other.stock_map(10**18) == expected
+
+    # Within a scan nothing has an order either.
+    turned = projector()
+    for event in (STARTED, failed("R-V1", "drive"), *(scan_event(_reversed(s)) for s in scans)):
+        turned.add_event(event)
+    assert turned.stock_map(10**18) == expected
+
+    # The same again changes nothing, and says so.
+    assert not any(straight.add_event(scan_event(s)) for s in scans)
+    assert straight.stock_map(10**18) == expected
+
+
+def _reversed(s: BayScan) -> BayScan:
+    return replace(s, observations=s.observations[::-1], coverage=s.coverage[::-1], checks=s.checks[::-1])
+
+
+def test_the_newest_capture_of_a_viewpoint_counts_whenever_it_comes() -> None:
+    old, new = (scan_event(scan(PLAN.viewpoints[0], t, t)) for t in (10, 20))
+    assert bins_after(STARTED, old, new) == bins_after(STARTED, new, old) == bins_after(STARTED, new)
+
+
+def test_what_one_face_learns_changes_no_other() -> None:
+    p = projector()
+    p.add_event(STARTED)
+    p.add_event(scan_event(scan(PLAN.viewpoints[0], 10, 1)))
+    before = {b.bin_id: b for b in p.stock_map(1).bins}
+    p.add_event(scan_event(scan(PLAN.viewpoints[3], 20, 2)))
+    after = {b.bin_id: b for b in p.stock_map(1).bins}
+    changed = {STORE.places[b].gondola_id for b in before if before[b] != after[b]}
+    assert changed == {"R"}
+
+
+def test_unseen_is_never_empty_and_says_why() -> None:
+    left = PLAN.viewpoints[0]
+    nothing = bins_after(STARTED)
+    assert {(b.status, b.reason, b.observed_at) for b in nothing.values()} == {(BinStatus.UNSEEN, "skipped", "")}
+    reasons = {
+        "blocked": bins_after(STARTED, failed("L-V0", "drive")),
+        "sensor": bins_after(STARTED, failed("L-V0", "capture")),
+        "occluded": bins_after(STARTED, scan_event(scan(left, 10, 1, blocked=True))),
+    }
+    for reason, bins in reasons.items():
+        here = [b for b in bins.values() if b.bin_id.startswith("L0")]
+        assert {(b.status, b.reason) for b in here} == {(BinStatus.UNSEEN, reason)}
+        # What stood in the way was seen, the bin was not.
+        assert {b.observed_at for b in here} == {""}
+        assert {b.reason for b in bins.values() if b.bin_id.startswith("R")} == {"skipped"}
+
+
+def test_a_capture_whose_pictures_could_not_be_used_is_a_matter_of_sensors() -> None:
+    blind = replace(
+        scan(PLAN.viewpoints[0], 10, 1), observations=(), coverage=(), tags=(), checks=(), fronts=(), warnings=("low: black",)
+    )
+    here = [b for b in bins_after(STARTED, scan_event(blind)).values() if b.bin_id.startswith("L0")]
+    assert {(b.status, b.reason) for b in here} == {(BinStatus.UNSEEN, "sensor")}
+    # Another capture of the same place made it good.
+    again = scan(PLAN.viewpoints[0], 20, 3)
+    whole = replace(again, coverage=tuple(replace(c, seen=FULL) for c in again.coverage))
+    assert all(
+        b.status is not BinStatus.UNSEEN
+        for b in bins_after(STARTED, scan_event(blind), scan_event(whole)).values()
+        if b.bin_id.startswith("L0")
+    )
+
+
+def test_every_picture_named_is_one_a_scan_brought() -> None:
+    s = scan(PLAN.viewpoints[0], 10**18, 4)
+    taken = {f"evidence/{c.evidence}" for c in s.coverage}
+    bins = bins_after(STARTED, scan_event(s))
+    named = {e for b in bins.values() for e in b.evidence}
+    assert named and named <= taken
+    assert {b.observed_at for b in bins.values() if b.evidence} == {"2001-09-09T01:46:40.000Z"}
