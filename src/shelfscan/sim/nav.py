@@ -46,6 +46,9 @@ class Planner:
         if not np.isfinite(totals[b]):
             return None
         cells = np.array(search.traceback(b), dtype=np.float64)
+        if len(cells) == 1:
+            # A goal in the robot's own cell: a path is a line all the same.
+            return np.array([[start.x_m, start.y_m], [goal.x_m, goal.y_m]])
         points = np.stack([cells[:, 1] + 0.5, cells[:, 0] + 0.5], axis=-1) * self._grid.resolution_m + self._grid.origin_m
         points[0], points[-1] = (start.x_m, start.y_m), (goal.x_m, goal.y_m)
         return self._pull(points)
