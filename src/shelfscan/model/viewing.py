@@ -44,7 +44,7 @@ def inside(camera: Camera, T_optical_face: Array, points_face: Array) -> NDArray
 def cells_in_view(head: Head, T_face_base: Array, points_face: Array) -> NDArray[np.bool_]:
     """Cells whose four corners the head's stereo *and* RGB cameras see within 35° of the face normal.
 
-    ``points_face``: (R + 1, C + 1, 3) from `front_points`; returns (R, C).
+    ``points_face``: (..., R + 1, C + 1, 3) from `front_points`, of one or many bins; returns (..., R, C).
     """
     ok = np.ones(points_face.shape[:-1], dtype=bool)
     for camera in (head.left, head.rgb):
@@ -53,7 +53,7 @@ def cells_in_view(head: Head, T_face_base: Array, points_face: Array) -> NDArray
         # The face normal is the face frame's y axis; the angle is that between it and the viewing ray.
         cosine = ray[..., 1] / np.maximum(np.linalg.norm(ray, axis=-1), 1e-9)
         ok &= inside(camera, inverse(T_face_optical), points_face) & (cosine >= math.cos(MAX_VIEW_ANGLE_RAD))
-    return np.asarray(ok[:-1, :-1] & ok[1:, :-1] & ok[:-1, 1:] & ok[1:, 1:])
+    return np.asarray(ok[..., :-1, :-1] & ok[..., 1:, :-1] & ok[..., :-1, 1:] & ok[..., 1:, 1:])
 
 
 def base_on_face(robot: RobotModel, x_m: float, standoff_m: float) -> Array:
@@ -67,19 +67,15 @@ def base_on_face(robot: RobotModel, x_m: float, standoff_m: float) -> Array:
     )
 
 
-def seen_cells(robot: RobotModel, T_face_base: Array, places: Sequence[BinPlace]) -> list[NDArray[np.bool_]]:
-    """Per bin, the (R, C) cells that any head sees from one base pose."""
-    out = []
+def seen_cells(robot: RobotModel, T_face_base: Array, places: Sequence[BinPlace]) -> NDArray[np.bool_]:
+    """Per bin, the cells that any head sees from one base pose; (bins, R, C)."""
+    out = np.zeros((len(places), COVERAGE_ROWS, COVERAGE_COLUMNS), dtype=bool)
     at = np.mean([(T_face_base @ h.left.T_base_optical)[:3, 3] for h in robot.rig.heads], axis=0)
     # Beyond this distance along the face the angle alone rules a cell out.
     reach = abs(float(at[1])) * math.tan(MAX_VIEW_ANGLE_RAD)
-    for place in places:
-        seen = np.zeros((COVERAGE_ROWS, COVERAGE_COLUMNS), dtype=bool)
-        if place.x1_m < at[0] - reach or place.x0_m > at[0] + reach:
-            out.append(seen)
-            continue
-        points = front_points(place)
+    near = [n for n, p in enumerate(places) if p.x1_m >= at[0] - reach and p.x0_m <= at[0] + reach]
+    if near:
+        points = np.stack([front_points(places[n]) for n in near])
         for head in robot.rig.heads:
-            seen |= cells_in_view(head, T_face_base, points)
-        out.append(seen)
+            out[near] |= cells_in_view(head, T_face_base, points)
     return out
