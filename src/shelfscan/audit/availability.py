@@ -107,7 +107,7 @@ def bin_state(
 
 def status_of(units: Units, line: PlanogramLine) -> BinStatus:
     """Availability by the contract's order."""
-    if units.high == 0:
+    if units.best == 0:
         return BinStatus.OUT_OF_STOCK
     return BinStatus.LOW if units.best <= line.low_at_units else BinStatus.OK
 
@@ -119,6 +119,8 @@ def confidence_of(
 
     ``judged``: share of the bin's places whose depth could be measured.
     """
+    if status is BinStatus.OUT_OF_STOCK and units.high > 0:
+        return 0.7  # a stranger may hide something
     if status is BinStatus.OUT_OF_STOCK:
         # A bare opening shows nothing to measure; a back that was measured is better proof.
         return 0.85 + 0.12 * min(1.0, judged / JUDGED_LEAST)

@@ -42,10 +42,13 @@ def estimate(placed: Sequence[Placed], line: PlanogramLine, product: Product) ->
         least += 1
         at_edge = at_edge and missing == 0
         total += line.facings_deep - missing
+    if least == 0 and line.facings_wide > len({p.column for p in placed}):
+        # The columns beside the stranger's are empty, and columns of a bin deplete together.
+        hidden = 0
     total = min(total, line.capacity_units)
     best = min(total + hidden, line.capacity_units)
     if least == 0:
-        return Units(float(best), 0, best)
+        return Units(float(best), 0, best if best or not placed else 1)
     if not at_edge:
         # Something stands back, so nobody faced this bin up: what is behind is there. The front's depth is measured to
         # a few millimetres; a row more or less in one column is possible where items are thin.

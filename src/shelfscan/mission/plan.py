@@ -21,8 +21,9 @@ from shelfscan.model.robot import RobotModel
 from shelfscan.model.store import Aisle, BinPlace, Gondola, Store
 from shelfscan.model.viewing import base_on_face, seen_cells
 
-#: Neighbouring views overlap at least so much that an item cut by one picture's border is whole in the next.
-MAX_SPACING_M = 0.62
+#: Neighbouring views overlap so much that an item cut by one picture's border is whole in the next, and that a narrow
+#: column is looked into squarely enough to see its back third between full neighbours.
+MAX_SPACING_M = 0.5
 MIN_SPACING_M = 0.3
 #: Where the preferred place is not free, these shifts along the face are tried, nearest first.
 SHIFTS_M = (0.0, 0.1, -0.1, 0.2, -0.2, 0.3, -0.3)
