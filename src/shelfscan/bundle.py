@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shelfscan.errors import BadInput
+from shelfscan.inputs import field_problems, read_yaml
 from shelfscan.model.bundle import Bundle, WmsLocation
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.geometry import Pose2D
@@ -29,7 +30,7 @@ SLACK_M = 1e-4
 
 
 class _Doc(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class _Face(_Doc):
@@ -76,7 +77,7 @@ class _Store(_Doc):
     schema_: int = Field(alias="schema", ge=1, le=1)
     site: str = Field(min_length=1)
     frame: str = Field(pattern="^map$")
-    aisles: list[_Aisle]
+    aisles: list[_Aisle] = Field(min_length=1)
 
 
 def load_bundle(root: Path) -> Bundle:
@@ -103,10 +104,14 @@ class _Reader:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.problems: list[str] = []
+        #: Where planned bins stand in planogram.csv, and locations in wms.csv.
+        self._planned_at: dict[str, int] = {}
+        self._location_at: list[int] = []
 
     def read(self) -> Bundle | None:
         if not self.root.is_dir():
-            self.problems.append(f"{self.root}: no such store bundle")
+            what = "a file; expected the folder of a store bundle" if self.root.exists() else "no such store bundle"
+            self.problems.append(f"{self.root}: {what}")
             return None
         store = self._store()
         catalogue = self._catalogue()
@@ -142,7 +147,7 @@ class _Reader:
         try:
             doc = _Store.model_validate(data)
         except ValidationError as e:
-            self.problems += field_problems(path, e)
+            self.problems += field_problems(path, e, _Store)
             return None
         store = _to_store(doc)
         self._layout(path, store)
@@ -177,13 +182,19 @@ class _Reader:
     def _rows(self, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
         path = self.root / name
         try:
-            with path.open(newline="", encoding="utf-8") as f:
+            # Spreadsheets put a byte order mark first.
+            with path.open(newline="", encoding="utf-8-sig") as f:
                 reader = csv.DictReader(f)
-                missing = [c for c in columns if c not in (reader.fieldnames or ())]
+                found = list(reader.fieldnames or ())
+                missing = [c for c in columns if c not in found]
                 if missing:
-                    self.problems.append(f"{path}: line 1: missing column {', '.join(missing)}")
+                    there = ", ".join(found) or "nothing"
+                    self.problems.append(f"{path}: line 1: missing column {', '.join(missing)} (found {there})")
                     return []
-                return [(reader.line_num, {k: v or "" for k, v in row.items() if k}) for row in reader]
+                rows = [(reader.line_num, {k: v or "" for k, v in row.items() if k}) for row in reader]
+                if not rows and name != "wms.csv":
+                    self.problems.append(f"{path}: expected lines below the header, found none")
+                return rows
         except FileNotFoundError:
             self.problems.append(f"{path}: missing")
         except (OSError, UnicodeDecodeError, csv.Error) as e:
@@ -228,6 +239,7 @@ class _Reader:
                 self.problems.append(f"{self.root / name}: line {line}: bin {row['bin_id']} is planned twice")
             wide, high, deep = (int(self._number(name, line, row, c, 1, whole=True)) for c in counts)
             least = int(self._number(name, line, row, "min_units", 0, whole=True)) if row.get("min_units") else None
+            self._planned_at[row["bin_id"]] = line
             out[row["bin_id"]] = PlanogramLine(row["bin_id"], row["sku"], wide, high, deep, least)
         return out
 
@@ -238,6 +250,7 @@ class _Reader:
             if row["scope"] not in ("shelf", "site"):
                 self.problems.append(f"{self.root / name}: line {line}: scope is {row['scope']!r}; expected shelf or site")
             on_hand, backroom = (self._number(name, line, row, c, 0.0) for c in ("on_hand", "backroom"))
+            self._location_at.append(line)
             out.append(WmsLocation(row["location_code"], row["scope"], row["bin_id"], row["sku"], on_hand, backroom))
         return tuple(out)
 
@@ -258,35 +271,19 @@ class _Reader:
     def _cross(self, store: Store, catalogue: Catalogue, planogram: Planogram, wms: tuple[WmsLocation, ...]) -> None:
         plan = self.root / "planogram.csv"
         for line in planogram.values():
+            at = self._planned_at[line.bin_id]
             if line.bin_id not in store.places:
-                self.problems.append(f"{plan}: bin {line.bin_id} is not in store.yaml")
+                self.problems.append(f"{plan}: line {at}: bin {line.bin_id} is not in store.yaml")
             if catalogue and line.sku not in catalogue:
-                self.problems.append(f"{plan}: bin {line.bin_id}: sku {line.sku!r} is not in catalogue.csv")
+                self.problems.append(f"{plan}: line {at}: bin {line.bin_id}: sku {line.sku!r} is not in catalogue.csv")
         if planogram:
             for bin_id in store.places:
                 if bin_id not in planogram:
                     self.problems.append(f"{plan}: bin {bin_id} of store.yaml has no planned SKU")
-        for location in wms:
+        for at, location in zip(self._location_at, wms, strict=True):
             if location.bin_id and location.bin_id not in store.places:
-                where = f"{self.root / 'wms.csv'}: location {location.location_code}"
+                where = f"{self.root / 'wms.csv'}: line {at}: location {location.location_code}"
                 self.problems.append(f"{where}: bin {location.bin_id} is not in store.yaml")
-
-
-def read_yaml(path: Path) -> Any:
-    """A YAML document. Raises `BadInput` naming the file and, where YAML knows it, the line."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: missing") from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise BadInput(f"{path}: cannot be read: {e}") from e
-    except yaml.YAMLError as e:
-        raise BadInput(f"{path}: not YAML: {' '.join(str(e).split())}") from e
-
-
-def field_problems(path: Path, e: ValidationError) -> list[str]:
-    """One line a wrong field: file, path of the field, what is wrong."""
-    return [f"{path}: {'.'.join(str(x) for x in err['loc']) or 'document'}: {err['msg']}" for err in e.errors()]
 
 
 def read_map(path: Path) -> OccupancyGrid:
@@ -295,22 +292,24 @@ def read_map(path: Path) -> OccupancyGrid:
     missing = [k for k in ("image", "resolution", "origin") if not isinstance(data, dict) or k not in data]
     if missing:
         raise BadInput(f"{path}: missing field {', '.join(missing)}")
-    picture = cv2.imread(str(path.parent / str(data["image"])), cv2.IMREAD_GRAYSCALE)
+    file = path.parent / str(data["image"])
+    # OpenCV would add a warning of its own about a file that is not there.
+    picture = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) if file.is_file() else None
     if picture is None:
-        raise BadInput(f"{path.parent / str(data['image'])}: the map's picture is missing or unreadable")
-    origin = data["origin"]
+        raise BadInput(f"{file}: the map's picture is missing or unreadable")
     try:
         resolution = float(data["resolution"])
-        x_m, y_m, yaw = (float(v) for v in origin)
+        x_m, y_m, yaw = (float(v) for v in data["origin"])
+        occupied_at, free_at = float(data.get("occupied_thresh", 0.65)), float(data.get("free_thresh", 0.25))
     except (TypeError, ValueError):
-        raise BadInput(f"{path}: expected resolution in metres and origin [x, y, yaw]") from None
-    if resolution <= 0 or yaw != 0.0:
+        raise BadInput(f"{path}: expected resolution in metres, origin [x, y, yaw], and thresholds in 0..1") from None
+    if not np.isfinite([resolution, x_m, y_m]).all() or resolution <= 0 or yaw != 0.0:
         raise BadInput(f"{path}: expected a resolution above 0 and an unrotated map (yaw 0)")
     p = picture.astype(np.float64) / 255.0
     occupied = p if data.get("negate") else 1.0 - p
     cells = np.full(picture.shape, -1, np.int8)
-    cells[occupied > float(data.get("occupied_thresh", 0.65))] = 100
-    cells[occupied < float(data.get("free_thresh", 0.25))] = 0
+    cells[occupied > occupied_at] = 100
+    cells[occupied < free_at] = 0
     return OccupancyGrid(np.flipud(cells).copy(), resolution, (x_m, y_m))
 
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shelfscan.errors import BadInput
+from shelfscan.inputs import field_problems, read_yaml
 
 
 class _Section(BaseModel):
@@ -107,26 +108,19 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
     """
     data: Any = {}
     if path is not None:
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise BadInput(f"{path}: no such configuration file") from None
-        except (OSError, UnicodeDecodeError) as e:
-            raise BadInput(f"{path}: cannot be read: {e}") from e
-        except yaml.YAMLError as e:
-            raise BadInput(f"{path}: not YAML: {' '.join(str(e).split())}") from e
+        data = read_yaml(path, "configuration file") or {}
         if not isinstance(data, dict):
             raise BadInput(f"{path}: expected sections such as 'detector:', found {type(data).__name__}")
     for dotted, value in (overrides or {}).items():
         *sections, name = dotted.split(".")
         target = data
         for section in sections:
-            target = target.setdefault(section, {})
-        target[name] = value
+            # A section that is none is said below, with all else that is wrong.
+            target = target.setdefault(section, {}) if isinstance(target, dict) else {}
+        if isinstance(target, dict):
+            target[name] = value
     try:
         return Config.model_validate(data)
     except ValidationError as e:
         where = str(path) if path is not None else "options"
-        raise BadInput(
-            [f"{where}: {'.'.join(str(x) for x in err['loc'])}: {err['msg']} (found {err['input']!r})" for err in e.errors()]
-        ) from e
+        raise BadInput(field_problems(where, e, Config)) from e

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shelfscan.errors import BadInput
+from shelfscan.inputs import field_problems, read_yaml
 from shelfscan.model.geometry import Array, Pose2D, transform
 from shelfscan.model.imaging import Camera, Head, Intrinsics, Rig
 from shelfscan.model.robot import RobotModel
 
 
 class _Doc(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class _Lens(_Doc):
@@ -127,13 +127,7 @@ def _head(h: _Head) -> Head:
 
 def read_robot(path: Path) -> RobotModel:
     """Read ``robot.yaml``. Raises `BadInput` naming every wrong field."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: missing") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise BadInput(f"{path}: cannot be read: {' '.join(str(e).split())}") from e
-    return robot_model(data, str(path))
+    return robot_model(read_yaml(path, "robot description"), str(path))
 
 
 def robot_model(data: Any, where: str) -> RobotModel:
@@ -141,7 +135,7 @@ def robot_model(data: Any, where: str) -> RobotModel:
     try:
         doc = _Robot.model_validate(data)
     except ValidationError as e:
-        raise BadInput([f"{where}: {'.'.join(str(x) for x in err['loc'])}: {err['msg']}" for err in e.errors()]) from e
+        raise BadInput(field_problems(where, e, _Robot)) from e
     names = [h.name for h in doc.heads]
     problems = [f"{where}: heads: the name {n!r} is there twice" for n in sorted({n for n in names if names.count(n) > 1})]
     yaw = doc.heads[0].yaw_rad

@@ -19,7 +19,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("perception", "audit", "stock", "mission", "wms"),
     ("pipeline",),
     # Helpers that touch files or processes stand beside the adapters.
-    ("adapters", "sim", "runfolder", "runinfo", "bundle", "robotfile", "paths", "shm", "ready", "_leash"),
+    ("adapters", "sim", "inputs", "runfolder", "runinfo", "bundle", "robotfile", "paths", "shm", "ready", "_leash"),
     ("config",),
     ("bootstrap", "supervisor"),
     ("cli", "web", "ros"),

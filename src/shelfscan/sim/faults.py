@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shelfscan.errors import BadInput
+from shelfscan.inputs import field_problems, read_yaml
 
 
 class Fault(BaseModel):
@@ -41,12 +41,7 @@ class Faults:
     @staticmethod
     def load(path: Path) -> Faults:
         """Read a fault file. Raises `BadInput` naming the entry and field."""
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BadInput(f"{path}: no such fault file") from None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-            raise BadInput(f"{path}: cannot be read: {' '.join(str(e).split())}") from e
+        data = read_yaml(path, "fault file")
         if not isinstance(data, list):
             raise BadInput(f"{path}: expected a list of faults, each with kind, at_s, for_s")
         problems: list[str] = []
@@ -55,7 +50,7 @@ class Faults:
             try:
                 faults.append(Fault.model_validate(entry))
             except ValidationError as e:
-                problems += [f"{path}: fault {n}: {'.'.join(str(x) for x in err['loc'])}: {err['msg']}" for err in e.errors()]
+                problems += field_problems(f"{path}: fault {n}", e, Fault)
         if problems:
             raise BadInput(problems)
         return Faults(tuple(faults))
