@@ -11,7 +11,7 @@ from fakes.navigator import FakeNavigator
 
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.mission import machine
-from shelfscan.mission.machine import KINDS, DriveTo, Hold, Rules, next_step, project, unended
+from shelfscan.mission.machine import KINDS, Hold, Rules, Undock, next_step, project, unended
 from shelfscan.mission.runner import CaptureOutcome, MissionRunner
 from shelfscan.model.geometry import Pose2D
 from shelfscan.model.mission import MissionPhase, MissionPlan, Viewpoint
@@ -46,7 +46,7 @@ def test_a_persons_order_outlives_a_restart_but_not_a_persons_resume(order: str)
     assert restarted is not None and (restarted.paused or restarted.cancelled)
     resumed = project(stored(STARTED, (order, {}), ("mission.resumed", {"by_itself": False})), "m1")
     assert resumed is not None and not (resumed.paused or resumed.cancelled)
-    assert isinstance(next_step(resumed, Rules()), DriveTo)
+    assert isinstance(next_step(resumed, Rules()), Undock)
 
 
 def test_a_scan_that_fails_elsewhere_does_not_move_the_robot() -> None:
@@ -179,4 +179,62 @@ def test_resuming_says_who_resumed(tmp_path: Path) -> None:
     runner.abandon()
     thread.join(10.0)
     assert not thread.is_alive()
+    ledger.close()
+
+
+class ScanningCapture:
+    """A capture whose scan is in the ledger at once."""
+
+    def __init__(self, ledger: SqliteLedger) -> None:
+        self._ledger = ledger
+
+    def __call__(self, mission_id: str, viewpoint_id: str) -> CaptureOutcome:
+        payload = {"mission_id": mission_id, "viewpoint_id": viewpoint_id, "capture_id": f"c-{viewpoint_id}"}
+        self._ledger.append([Event("bay_scan", f"bay_scan/{mission_id}/c-{viewpoint_id}", 1, payload)])
+        return CaptureOutcome(True, f"c-{viewpoint_id}")
+
+
+def test_a_mission_resumed_on_the_dock_leaves_it_first(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite", site="s")
+    blocked = {2.0}
+    navigator = FakeNavigator(lambda pose: pose.x_m not in blocked)
+
+    def runner() -> MissionRunner:
+        return MissionRunner(PLAN, ledger, navigator, ScanningCapture(ledger), clock=time.time_ns, wait=time.sleep)
+
+    evening = runner().run()
+    assert evening.done == {"V0", "V1"} and navigator.docked
+    blocked.clear()
+    night = runner().run(resume=True)
+    assert night.done == {"V0", "V1", "V2"} and night.ended is MissionPhase.DONE
+    assert navigator.docked
+    ledger.close()
+
+
+class BusyDock(FakeNavigator):
+    """A dock that is hit at the second try; people give orders while the robot drives there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner: MissionRunner | None = None
+        self.tries = 0
+        self.paused: list[bool] = []
+
+    def dock(self, timeout_s: float) -> NavResult:
+        assert self.runner is not None
+        self.tries += 1
+        self.paused.append(self.runner.pause("now?"))
+        self.runner.cancel("now?")
+        return NavResult(False, self.pose, 9000, "missed") if self.tries == 1 else super().dock(timeout_s)
+
+
+def test_the_way_home_is_cut_short_by_nobody(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite", site="s")
+    navigator = BusyDock()
+    runner = MissionRunner(PLAN, ledger, navigator, ScanningCapture(ledger), clock=time.time_ns, wait=time.sleep)
+    navigator.runner = runner
+    progress = runner.run()
+    assert progress.ended is MissionPhase.DONE and navigator.docked
+    assert (navigator.tries, navigator.stops, navigator.paused) == (2, 0, [False, False])
+    assert not {s.event.kind for s in ledger.read()} & {"mission.paused", "mission.cancelled"}
     ledger.close()

@@ -160,11 +160,12 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
         case "mission.resumed":
             # Whoever drove is gone: where the robot stands and what was in flight is no longer known. Tries that an
             # interruption cut short do not count against a viewpoint. What a person ordered holds until a person goes on.
+            # A mission that never left the dock, or ended on it, has it to leave.
             by_itself = bool(event.payload.get("by_itself", False))
             return replace(
                 progress,
                 at="",
-                undocked=True,
+                undocked=progress.undocked and progress.ended is None,
                 pending={},
                 captures={},
                 drives_failed={},

@@ -70,23 +70,34 @@ class MissionRunner:
         self._progress: Progress | None = None
         self._lock = threading.Lock()
         self._abandoned = threading.Event()
+        self._homing = threading.Event()
 
     @property
     def mission_id(self) -> str:
         """The mission's id."""
         return self._plan.mission_id
 
-    def pause(self, reason: str = "") -> None:
-        """Stop driving after the running step; safe from any thread."""
+    @property
+    def homing(self) -> bool:
+        """Nothing is left but the way to the dock, which no order cuts short."""
+        return self._homing.is_set()
+
+    def pause(self, reason: str = "") -> bool:
+        """Stop driving; False, and nothing changes, when the robot is on its way home. Safe from any thread."""
+        if self.homing:
+            return False
         self._append("mission.paused", reason=reason)
         self._navigator.stop()
+        return True
 
     def resume(self) -> None:
         """Go on after a pause; safe from any thread."""
         self._append("mission.continued")
 
     def cancel(self, reason: str = "") -> None:
-        """End the mission and go home; safe from any thread."""
+        """End the mission and go home; a robot on its way home goes on. Safe from any thread."""
+        if self.homing:
+            return
         self._append("mission.cancelled", reason=reason)
         self._navigator.stop()
 
@@ -154,8 +165,12 @@ class MissionRunner:
                 self._wait(self._limits.poll_s)
 
     def _finish(self, progress: Progress, step: machine.Finish) -> Progress:
+        self._homing.set()
         self._tell(progress, MissionPhase.DOCKING, "")
         docked = self._navigator.dock(self._limits.dock_s)
+        if not docked.ok and not self._abandoned.is_set():
+            # The stop of a cancelled drive may hit the way home instead, and docking is worth a second try anyway.
+            docked = self._navigator.dock(self._limits.dock_s)
         if self._abandoned.is_set():
             return progress
         message = step.message if docked.ok else f"{step.message}; not docked: {docked.message}"

@@ -85,6 +85,12 @@ class MissionNode(ShelfscanNode):
         ]
 
     def begin(self) -> None:
+        self._tell(None, MissionPhase.IDLE, "")
+        self.report(Level.OK, "waiting for a mission")
+        # Before orders are taken: one robot, one mission.
+        mission_id = machine.unended(self._ledger.read(kinds=machine.KINDS))
+        if mission_id:
+            self._launch(MissionPlan(mission_id, self._bundle.store.site, ()), resume=True, by_itself=True)
         self._server = ActionServer(
             self,
             ScanStore,
@@ -94,11 +100,6 @@ class MissionNode(ShelfscanNode):
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(),
         )
-        self._tell(None, MissionPhase.IDLE, "")
-        self.report(Level.OK, "waiting for a mission")
-        mission_id = machine.unended(self._ledger.read(kinds=machine.KINDS))
-        if mission_id:
-            self._launch(MissionPlan(mission_id, self._bundle.store.site, ()), resume=True, by_itself=True)
 
     def halt(self) -> None:
         self._server.destroy()
@@ -179,8 +180,10 @@ class MissionNode(ShelfscanNode):
         except BadInput as e:
             goal.abort()
             return ScanStore.Result(phase=str(MissionPhase.FAILED), message="; ".join(e.problems))
+        cancelled = False
         while not self._ended.wait(STATE_EVERY_S):
-            if goal.is_cancel_requested and self._phase is not MissionPhase.DOCKING:
+            if goal.is_cancel_requested and not cancelled:
+                cancelled = True
                 self._cancel("cancelled by the action's client")
             goal.publish_feedback(ScanStore.Feedback(state=self._state()))
         progress = machine.project(self._ledger.read(kinds=machine.KINDS), request.mission_id)
@@ -229,8 +232,9 @@ class MissionNode(ShelfscanNode):
 
     def _on_pause(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         runner = self._runner
-        if runner is not None:
-            runner.pause("asked by a person")
+        if runner is not None and not runner.pause("asked by a person"):
+            response.message = f"mission {runner.mission_id} is on its way home"
+            return response
         return self._answer(response, runner, "paused")
 
     def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
