@@ -116,7 +116,7 @@ def _full(stations: Sequence[tuple[float, float]], places: Sequence[BinPlace], r
         return set()
     union = None
     for x, standoff in stations:
-        seen = np.stack(seen_cells(robot, base_on_face(robot, x, standoff), places))
+        seen = seen_cells(robot, base_on_face(robot, x, standoff), places)
         union = seen if union is None else union | seen
     assert union is not None
     return {p.bin_id for p, u in zip(places, union, strict=True) if u.all()}
