@@ -36,7 +36,7 @@ class StockNode(ShelfscanNode):
         self._ledger = open_ledger(self.run_dir, bundle.store.site)
         self._follower = MapFollower(self._ledger, lambda mission_id: make_projector(bundle, mission_id))
         self._map: beliefs.StockMap | None = None
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self._stop = threading.Event()
         self._maps = self.create_publisher(StockMap, "stock_map", qos.latched())
         self._markers = self.create_publisher(MarkerArray, "markers", qos.latched())
@@ -76,8 +76,10 @@ class StockNode(ShelfscanNode):
         self._maps.publish(stock_map_msg(stock_map))
         self._markers.publish(markers_msg(stock_map, self._store))
         for finding in stock_map.findings:
-            if finding.finding_id not in self._told:
-                self._told.add(finding.finding_id)
+            # Once a mission: the next one may find the same again.
+            key = (stock_map.mission_id, finding.finding_id)
+            if key not in self._told:
+                self._told.add(key)
                 self._findings.publish(finding_msg(finding, stock_map.created_at))
 
     def _on_get_bin(self, request: GetBin.Request, response: GetBin.Response) -> GetBin.Response:
