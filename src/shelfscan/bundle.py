@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,15 @@ class _Store(_Doc):
     site: str = Field(min_length=1)
     frame: str = Field(pattern="^map$")
     aisles: list[_Aisle] = Field(min_length=1)
+
+
+#: Ids name folders and files of the gallery and of a run's evidence.
+PLAIN = "expected an id without slashes, backslashes and control characters, and not just dots"
+
+
+def _plain(name: str) -> bool:
+    """Whether an id can name a file and nothing beyond its folder."""
+    return name.isprintable() and not set(name) & {"/", "\\"} and name.strip(".") != ""
 
 
 def load_bundle(root: Path) -> Bundle:
@@ -159,25 +169,31 @@ class _Reader:
         def once(kind: str, name: str) -> None:
             if name in seen:
                 self.problems.append(f"{path}: {kind} {name}: this id is there twice")
+            if not _plain(name):
+                self.problems.append(f"{path}: {kind} {name!r}: {PLAIN}")
             seen.add(name)
 
         for aisle, gondola in store.gondolas():
             if gondola is aisle.gondolas[0]:
                 once("aisle", aisle.aisle_id)
             once("gondola", gondola.gondola_id)
+            self._apart(path, "bays", [(b.bay_id, b.x_m, b.x_m + b.width_m) for b in gondola.bays])
             for bay in gondola.bays:
                 once("bay", bay.bay_id)
+                self._apart(path, "shelves", [(s.shelf_id, s.z_m, s.z_m + s.clear_height_m) for s in bay.shelves])
                 for shelf in bay.shelves:
                     once("shelf", shelf.shelf_id)
-                    before: Bin | None = None
-                    for b in sorted(shelf.bins, key=lambda b: b.x_m):
+                    self._apart(path, "bins", [(b.bin_id, b.x_m, b.x_m + b.width_m) for b in shelf.bins])
+                    for b in shelf.bins:
                         once("bin", b.bin_id)
                         if b.x_m + b.width_m > bay.width_m + SLACK_M:
                             self.problems.append(f"{path}: bin {b.bin_id}: reaches beyond its bay of {bay.width_m} m")
-                        if before is not None and before.x_m + before.width_m > b.x_m + SLACK_M:
-                            over = before.x_m + before.width_m - b.x_m
-                            self.problems.append(f"{path}: bins {before.bin_id} and {b.bin_id} overlap by {over:.3f} m")
-                        before = b
+
+    def _apart(self, path: Path, kind: str, stretches: list[tuple[str, float, float]]) -> None:
+        """Neighbours (id, from, to; metres) must not overlap: a product would stand in two bins at once."""
+        for (a, _, end), (b, begin, _) in pairwise(sorted(stretches, key=lambda s: s[1])):
+            if end > begin + SLACK_M:
+                self.problems.append(f"{path}: {kind} {a} and {b} overlap by {end - begin:.3f} m")
 
     def _rows(self, name: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
         path = self.root / name
@@ -221,6 +237,8 @@ class _Reader:
             where = f"{self.root / name}: line {line}"
             if not row["sku"]:
                 self.problems.append(f"{where}: sku is empty")
+            elif not _plain(row["sku"]):
+                self.problems.append(f"{where}: sku {row['sku']!r}: {PLAIN}")
             if row["sku"] in out:
                 self.problems.append(f"{where}: sku {row['sku']} is there twice")
             if not valid_gtin(row["gtin"]):

@@ -144,6 +144,37 @@ def test_overlapping_and_outside_bins(root: Path) -> None:
     assert any(bins[-1]["id"] in p and "beyond its bay" in p for p in problems)
 
 
+def test_overlapping_bays_and_shelves(root: Path) -> None:
+    import yaml
+
+    doc = yaml.safe_load((root / "store.yaml").read_text())
+    gondola = doc["aisles"][0]["gondolas"][0]
+    low, high = gondola["bays"][0]["shelves"][:2]
+    low["clear_height_m"] = 0.9
+    beside = {**gondola["bays"][0], "id": "BESIDE", "x_m": gondola["bays"][0]["x_m"] + 0.5, "shelves": []}
+    gondola["bays"].append(beside)
+    (root / "store.yaml").write_text(yaml.safe_dump(doc))
+    problems = check_bundle(root)
+    assert any(low["id"] in p and high["id"] in p and "shelves" in p and "overlap" in p for p in problems)
+    assert any("BESIDE" in p and "bays" in p and "overlap" in p for p in problems)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/bin", "..", "a\\b", "new\nline"])
+def test_an_id_that_would_leave_its_folder_is_refused(root: Path, name: str) -> None:
+    import yaml
+
+    doc = yaml.safe_load((root / "store.yaml").read_text())
+    first = doc["aisles"][0]["gondolas"][0]["bays"][0]["shelves"][0]["bins"][0]
+    first["id"] = name
+    (root / "store.yaml").write_text(yaml.safe_dump(doc))
+    assert any(repr(name) in p and "expected an id without slashes" in p for p in check_bundle(root))
+
+
+def test_a_sku_that_would_leave_the_gallery_is_refused(root: Path) -> None:
+    _cell(root / "catalogue.csv", 2, "sku", "../truth")
+    assert any("line 2: sku '../truth': expected an id" in p for p in check_bundle(root))
+
+
 def test_all_problems_at_once(root: Path) -> None:
     _cell(root / "planogram.csv", 2, "sku", "SKU-999999")
     _cell(root / "catalogue.csv", 3, "width_m", "wide")
