@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.ports import Event
+from shelfscan.wms.rules import to_ns
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "maps" / "demo"
@@ -60,3 +66,21 @@ def test_a_used_folder_is_refused_and_left_alone(run: Path) -> None:
     assert done.returncode == 2
     assert str(run) in done.stderr
     assert (run / "stock_map.json").read_bytes() == before
+
+
+def test_a_night_that_goes_on_goes_on_later(run: Path, tmp_path: Path) -> None:
+    """The simulated clock may be ahead of the wall's; what is seen after a restart must not look older than before."""
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    ledger = SqliteLedger(again / "ledger.sqlite")
+    ahead_ns = time.time_ns() + 7200 * 10**9
+    mission_id = json.loads((run / "run.json").read_text())["mission_id"]
+    ledger.append([Event("scan.begun", "ahead", ahead_ns, {"mission_id": mission_id})])
+    ledger.close()
+    done = shelfscan("run", "--direct", "--store", DEMO, "--out", again, "--resume")
+    assert done.returncode == 0, done.stderr
+    created = to_ns(json.loads((again / "stock_map.json").read_text())["created_at"])
+    assert created is not None and created >= ahead_ns - 10**9
+    report = json.loads((again / "report.json").read_text())
+    assert report["mission"]["interruptions"] == 1
+    assert report["mission"]["scanned"] == report["mission"]["viewpoints"]

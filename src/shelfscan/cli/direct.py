@@ -43,15 +43,17 @@ def run_direct(
     pipeline = make_pipeline(bundle, config)
     projector = make_projector(bundle, mission_id)
     report("starting the simulator", 0.0)
-    start_ns = time.time_ns()
-    simulator = make_simulator(bundle, config, start_ns=start_ns, faults=faults)
-    source = SimFrameSource(simulator)
     ledger = open_ledger(run_dir, bundle.store.site)
+    # A simulated night may have run ahead of the wall clock: one that goes on goes on later, not earlier.
+    start_ns = max([time.time_ns(), *(s.event.stamp_ns for s in ledger.read())])
+    try:
+        simulator = make_simulator(bundle, config, start_ns=start_ns, faults=faults)
+    except BaseException:
+        ledger.close()
+        raise
+    source = SimFrameSource(simulator)
     timings: dict[str, list[float]] = {"capture_s": [], "process_s": []}
     try:
-        if resume:
-            for stored in ledger.read(kinds=("bay_scan",)):
-                projector.add_event(stored.event)
         plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id=mission_id)
 
         def capture(mission: str, viewpoint_id: str) -> CaptureOutcome:
