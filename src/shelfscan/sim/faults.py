@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,8 @@ from shelfscan.inputs import field_problems, read_yaml
 class Fault(BaseModel):
     """``kind``: camera_silent (``head``), blocked (a disc at ``x_m, y_m``), battery_low.
 
-    ``at_s`` and ``for_s`` are simulated seconds from the mission's start; ``for_s`` None lasts till the end.
+    ``head`` empty: all of them. ``at_s`` and ``for_s`` are simulated seconds from the first drive on; ``for_s`` None lasts
+    till the end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +56,15 @@ class Faults:
         if problems:
             raise BadInput(problems)
         return Faults(tuple(faults))
+
+    def problems(self, heads: Collection[str]) -> list[str]:
+        """What does not fit a robot with these heads: a fault that never happens would look like a robot that copes."""
+        known = ", ".join(sorted(heads))
+        return [
+            f"fault {n}: head: the robot has no head {f.head!r}; it has {known}"
+            for n, f in enumerate(self.items)
+            if f.head and f.head not in heads
+        ]
 
     def active(self, kind: str, elapsed_s: float) -> list[Fault]:
         """The faults of a kind that are on at a time."""

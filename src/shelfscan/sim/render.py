@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shelfscan.errors import SensorError
 from shelfscan.model.geometry import Array
 from shelfscan.model.imaging import Head, HeadFrame, Rgb
+from shelfscan.sim.engine import warnings_to_log
 from shelfscan.sim.scene import Sensing
 from shelfscan.sim.world import quaternion
 
@@ -23,6 +24,7 @@ class Renderer:
     """Off-screen rendering of one model. Lives in the thread that made it (OpenGL's rule)."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
+        warnings_to_log()
         self.model = model
         self.data = mujoco.MjData(model)
         width, height = int(model.vis.global_.offwidth), int(model.vis.global_.offheight)

@@ -8,8 +8,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from shelfscan.errors import ShelfscanError
 from shelfscan.model.geometry import Array, Pose2D, planar
 from shelfscan.model.robot import RobotModel
+from shelfscan.sim.engine import warnings_to_log
 from shelfscan.sim.scene import Scene, Sensing
 
 STEP_S = 0.004
@@ -17,6 +19,8 @@ LIDAR_RAYS = 360
 LIDAR_HEIGHT_M = 0.2
 LIDAR_MAX_M = 12.0
 _MOUNT_M = 0.02
+#: After these MuJoCo puts everything back to where it began.
+_RESETS = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 
 
 class RobotBody:
@@ -24,6 +28,7 @@ class RobotBody:
 
     def __init__(self, scene: Scene, robot: RobotModel, start: Pose2D) -> None:
         self.robot = robot
+        warnings_to_log()
         self._model = _physics(scene, robot, start)
         self._data = mujoco.MjData(self._model)
         self._wheels = [self._model.joint(n).qposadr[0] for n in ("left", "right")]
@@ -34,10 +39,12 @@ class RobotBody:
         self.battery_wh = robot.battery_wh
 
     def step(self, v_mps: float, w_radps: float, charging: bool = False) -> None:
-        """One physics step of `STEP_S` with a wanted twist."""
+        """One physics step of `STEP_S` with a wanted twist. Raises `ShelfscanError` if the physics breaks down."""
         half, radius = self.robot.wheel_separation_m / 2, self.robot.wheel_radius_m
         self._data.ctrl[:] = [(v_mps - w_radps * half) / radius, (v_mps + w_radps * half) / radius]
         mujoco.mj_step(self._model, self._data)
+        if any(self._data.warning[w].number for w in _RESETS):
+            raise ShelfscanError("the simulated robot's physics broke down; a run must not go on from where it is put then")
         angles = self._encoders()
         left, right = (angles - self._angles) * radius
         self._angles = angles
@@ -78,6 +85,8 @@ class RobotBody:
 def _physics(scene: Scene, robot: RobotModel, start: Pose2D) -> mujoco.MjModel:
     spec = mujoco.MjSpec()
     spec.option.timestep = STEP_S
+    # A driven wheel that loses the floor for a moment is too stiff for the default: the robot would be thrown about.
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     world = spec.worldbody
     world.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.1], friction=[1.0, 0.005, 0.0001])
     for box in scene.boxes:
@@ -105,7 +114,7 @@ def _physics(scene: Scene, robot: RobotModel, start: Pose2D) -> mujoco.MjModel:
         )  # fmt: skip
     for name, side in (("left", 1.0), ("right", -1.0)):
         wheel = base.add_body(name=name, pos=[0, side * robot.wheel_separation_m / 2, r])
-        wheel.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 1, 0], damping=0.05)
+        wheel.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 1, 0], damping=0.05, armature=0.02)
         wheel.add_geom(
             type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[r, 0.015, 0], quat=[math.sqrt(0.5), math.sqrt(0.5), 0, 0],
             mass=0.8, friction=[1.2, 0.005, 0.0001], priority=2, group=1,

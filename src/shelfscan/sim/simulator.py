@@ -57,6 +57,7 @@ class Simulator:
         self._faults = faults or Faults()
         self._start_ns = start_ns
         self._ticks = 0
+        self._first_drive: int | None = None
         self._body = RobotBody(scene, robot, start or robot.dock)
         self._localiser = Localiser(scene.sensing, seed)
         self._sensor = SensorModel(scene.sensing, seed)
@@ -77,6 +78,11 @@ class Simulator:
     def elapsed_s(self) -> float:
         """Simulated seconds since the start."""
         return self._ticks * STEP_S
+
+    @property
+    def driven_s(self) -> float:
+        """Simulated seconds since the robot was first sent somewhere, the time faults go by."""
+        return 0.0 if self._first_drive is None else (self._ticks - self._first_drive) * STEP_S
 
     @property
     def now_ns(self) -> int:
@@ -105,7 +111,7 @@ class Simulator:
     @property
     def battery(self) -> float:
         """Charge in 0..1."""
-        if self._faults.active("battery_low", self.elapsed_s):
+        if self._faults.active("battery_low", self.driven_s):
             return 0.1
         return self._body.battery_wh / self.robot.battery_wh
 
@@ -124,7 +130,9 @@ class Simulator:
     def set_goal(self, goal: Pose2D) -> None:
         """Start driving to a pose; watch `drive_state`."""
         self._goal = goal
-        blocked = tuple((f.x_m, f.y_m, f.radius_m) for f in self._faults.active("blocked", self.elapsed_s))
+        if self._first_drive is None:
+            self._first_drive = self._ticks
+        blocked = tuple((f.x_m, f.y_m, f.radius_m) for f in self._faults.active("blocked", self.driven_s))
         path = Planner(self.grid, self.robot, blocked).path(self._body.pose, goal)
         if path is None:
             self._follower, self.drive_state = None, DriveState.FAILED
@@ -180,7 +188,7 @@ class Simulator:
     @property
     def silent_heads(self) -> tuple[str, ...]:
         """Names of the heads whose cameras deliver nothing now."""
-        off = [f.head for f in self._faults.active("camera_silent", self.elapsed_s)]
+        off = [f.head for f in self._faults.active("camera_silent", self.driven_s)]
         return tuple(h.name for h in self.robot.rig.heads if h.name in off or "" in off)
 
     def look(self) -> tuple[HeadFrame, ...]:
