@@ -112,3 +112,11 @@ def test_a_missing_column_is_named(perfect: Path, tmp_path: Path) -> None:
     (truth / "bins.csv").write_text(text)
     with pytest.raises(BadInput, match=r"bins\.csv: line 1: missing column reachable"):
         score_run(perfect, truth)
+
+
+def test_what_is_there_and_was_never_said_is_a_recall_of_nought(perfect: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth"
+    shutil.copytree(TRUTH, truth)
+    with (truth / "findings.csv").open("a") as f:
+        f.write(f"{rows(truth / 'bins.csv')[0]['bin_id']},missing_tag,shelf,0.00\n")
+    assert score_run(perfect, truth)["findings"]["missing_tag"] == {"precision": None, "recall": 0.0}

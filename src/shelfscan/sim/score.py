@@ -286,7 +286,8 @@ def _findings(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> 
     inside = set(counted)
     claimed = {(b, f.rsplit("/", 1)[1]) for b in counted for f in said[b]["findings"]}
     true = {t for t in truth.findings if t[0] in inside}
-    kinds = sorted({k for _, k in claimed})
+    # What is there and was never said is a recall of 0, not a line left out.
+    kinds = sorted({k for _, k in claimed | true})
     per = {
         k: {
             "precision": _ratio(len({c for c in claimed if c[1] == k} & true), sum(c[1] == k for c in claimed)),
