@@ -214,7 +214,7 @@ def test_the_page_follows_a_run_from_its_start_to_its_end(run: WebRun, browser: 
         assert "?" in script(browser, "document.querySelector(`#face [data-bin='${arguments[0]}']`).textContent", run.hidden)
         figures = script(browser, "document.getElementById('figures').textContent")
         assert f"{len(run.bins) - 1}of {len(run.bins)} bins counted" in figures
-        assert "1not seen1 hidden by other goods" in figures
+        assert "1not seen1 something stood in front of it" in figures
         quiet(browser)
     finally:
         served.stop()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import shelfscan.web
+from shelfscan.model.stock import UNSEEN_TEXT, UnseenReason
 from shelfscan.web.report import SHOWN, render_report
 
 DATA: dict[str, Any] = {
@@ -63,7 +67,7 @@ def test_the_page_says_what_the_data_says() -> None:
     for text in (
         "sim <small>", "19 of 20 viewpoints", "resumed 1 times", "250 of 254 bins counted (98.4 %)", "12 out of stock",
         "3 min 07 s",
-        "Not seen: 3 something stood in front, 1 too much glare.", "Oats <b>", "0 / 12", "147 equal, 85 held", "93.4 %",
+        "Not seen: 3 the robot could not get there, 1 glare hid it.", "Oats <b>", "0 / 12", "147 equal, 85 held", "93.4 %",
         "Out of stock, precision 95.0 %", "median 1.25 s",
     ):  # fmt: skip
         assert text in words, text
@@ -108,3 +112,13 @@ def test_a_missing_field_is_an_error_not_a_blank() -> None:
     del data["mission"]["scanned"]
     with pytest.raises(Exception, match="scanned"):
         render_report(data)
+
+
+def test_report_page_and_bridge_say_the_same_of_what_was_not_seen() -> None:
+    """The page's words are kept in its script; they must be those of everything else."""
+    text = (Path(shelfscan.web.__file__).parent / "static" / "draw.js").read_text(encoding="utf-8")
+    body = text.split("const REASONS = {", 1)[1].split("};", 1)[0]
+    said = dict(re.findall(r'(\w+): "([^"]+)"', body))
+    assert said.pop("unknown")
+    assert said == UNSEEN_TEXT
+    assert set(said) == {str(r) for r in UnseenReason}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
@@ -30,6 +31,18 @@ class UnseenReason(str, Enum):
     SENSOR = "sensor"
     SKIPPED = "skipped"
     TIME = "time"
+
+
+#: What a reason means, for people; the dashboard's page says the same.
+UNSEEN_TEXT: Mapping[str, str] = {
+    "blocked": "the robot could not get there",
+    "occluded": "something stood in front of it",
+    "glare": "glare hid it",
+    "out_of_view": "the cameras did not see all of it",
+    "sensor": "the cameras failed there",
+    "skipped": "this run did not go there",
+    "time": "the run's time was up",
+}
 
 
 @dataclass(frozen=True, slots=True)

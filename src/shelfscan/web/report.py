@@ -9,18 +9,11 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from shelfscan.model.stock import UNSEEN_TEXT
+
 #: Rows shown in full; the rest is in ``exceptions.csv``.
 SHOWN = 60
-#: What a status or reason is called to people.
-REASONS = {
-    "blocked": "something stood in front",
-    "occluded": "hidden by other goods",
-    "glare": "too much glare",
-    "out_of_view": "not in any camera's view",
-    "sensor": "camera fault",
-    "skipped": "stop skipped",
-    "time": "time was up",
-}
+#: What a finding is called to people.
 TYPES = {
     "out_of_stock": "Out of stock",
     "low": "Low",
@@ -56,7 +49,7 @@ def render_report(data: Mapping[str, Any]) -> str:
         data=data,
         summary=summary,
         unseen_total=sum(unseen.values()),
-        unseen=[(REASONS.get(k, label(k)), n) for k, n in sorted(unseen.items(), key=lambda r: -r[1])],
+        unseen=[(UNSEEN_TEXT.get(k, label(k)), n) for k, n in sorted(unseen.items(), key=lambda r: -r[1])],
         exceptions=exceptions[:SHOWN],
         exceptions_more=max(0, len(exceptions) - SHOWN),
         missing=[{**e, "why": _why(str(e.get("suggestion") or ""))} for e in missing[:SHOWN]],
@@ -75,7 +68,7 @@ def label(name: object) -> str:
 
 def _why(suggestion: str) -> str:
     reason = suggestion.removeprefix("not seen: ")
-    return REASONS.get(reason, reason or "not known")
+    return UNSEEN_TEXT.get(reason, reason or "not known")
 
 
 def _percent(part: float, whole: float = 1.0) -> str:

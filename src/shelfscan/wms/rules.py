@@ -14,22 +14,13 @@ from enum import Enum
 
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.catalogue import Catalogue
-from shelfscan.model.stock import BinState, BinStatus, StockMap, UnseenReason
+from shelfscan.model.stock import UNSEEN_TEXT, BinState, BinStatus, StockMap, UnseenReason
 from shelfscan.wms.document import MAX_UNITS, line_id
 from shelfscan.wms.port import Movement, StockRow, WmsPlace, WmsProduct
 
 NS = 1_000_000_000
 #: Bins that were never meant to be looked at this time; another look tonight will not happen.
 NOT_PLANNED = (str(UnseenReason.SKIPPED), str(UnseenReason.TIME))
-UNSEEN_TEXT = {
-    "blocked": "the robot could not get there",
-    "occluded": "something stood in front of it",
-    "glare": "glare hid it",
-    "out_of_view": "the cameras did not see all of it",
-    "sensor": "the cameras failed there",
-    "skipped": "this run did not go there",
-    "time": "the run's time was up",
-}
 
 
 class Outcome(str, Enum):

@@ -55,13 +55,13 @@ function words(bin, plan) {
 }
 
 const REASONS = {
-  blocked: "something stood in front",
-  occluded: "hidden by other goods",
-  glare: "too much glare",
-  out_of_view: "not in any camera's view",
-  sensor: "camera fault",
-  skipped: "stop skipped",
-  time: "time was up",
+  blocked: "the robot could not get there",
+  occluded: "something stood in front of it",
+  glare: "glare hid it",
+  out_of_view: "the cameras did not see all of it",
+  sensor: "the cameras failed there",
+  skipped: "this run did not go there",
+  time: "the run's time was up",
   unknown: "not known why",
 };
 
