@@ -63,7 +63,7 @@ class BinCoverage:
 
     ``seen`` has bit ``row * COVERAGE_COLUMNS + column`` set for a seen cell (row 0 at the bottom, column 0 at the
     left); ``blocked`` likewise for cells hidden by something standing in front of the shelf's front plane;
-    ``evidence`` names the picture of the front that this capture took, when it shows all of it.
+    ``evidence`` names the picture of the front that this capture took, when it shows enough of it.
     """
 
     bin_id: str

@@ -6,9 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shelfscan.model.gtin import valid_gtin
 from shelfscan.ports import TagText
 
+#: Confidence from which a whole number is taken for a price where the currency is not known.
+SURE = 0.9
 _PRICE = re.compile(r"^[^\d]{0,3}(\d{1,4}[.,]\d{2})[^\d]{0,4}$")
+_WHOLE = re.compile(r"^[^\w]{0,3}(\d{1,5})(?:[^\w]{0,3}|円|元|kr)$", re.IGNORECASE)
 _ITEM = re.compile(r"\b(?:art|item|nr|no)\.?\s*[:#]?\s*(\d{4,8})\b", re.IGNORECASE)
 _EAN = re.compile(r"(?<!\d)(\d{13}|\d{8})(?!\d)")
 
@@ -22,10 +26,17 @@ class TextLine:
     height_px: float
 
 
-def parse_tag(lines: Sequence[TextLine], least_confidence: float = 0.6) -> TagText:
-    """Price (the tallest line that is a price), item number and EAN (with a right check digit)."""
-    prices = [(line, m.group(1)) for line in lines if (m := _PRICE.match(line.text.replace(" ", "")))]
-    prices = [(line, text) for line, text in prices if line.confidence >= least_confidence]
+def parse_tag(lines: Sequence[TextLine], least_confidence: float = 0.6, decimals: int | None = 2) -> TagText:
+    """Price (the tallest line that is a price), item number and EAN (with a right check digit).
+
+    ``decimals`` is how many the currency has on tags, 2 or 0. None: not known; then a whole number counts as a price only
+    when nothing looks like one with decimals and the number is the tallest line and surely read. Where decimals are
+    known to be there, a number without them is one whose point was lost, a hundred times too much.
+    """
+    prices = _priced(lines, _WHOLE if decimals == 0 else _PRICE, least_confidence)
+    if decimals is None and not prices:
+        tallest_px = max((line.height_px for line in lines), default=0.0)
+        prices = [p for p in _priced(lines, _WHOLE, SURE) if p[0].height_px >= tallest_px]
     price, sure = "", 0.0
     if prices:
         tallest = max(prices, key=lambda p: p[0].height_px)
@@ -33,10 +44,11 @@ def parse_tag(lines: Sequence[TextLine], least_confidence: float = 0.6) -> TagTe
         if not rivals:
             price, sure = tallest[1], tallest[0].confidence
     item = next((m.group(1) for line in lines if (m := _ITEM.search(line.text))), "")
-    ean = next((m.group(1) for line in lines if (m := _EAN.search(line.text.replace(" ", ""))) and _check(m.group(1))), "")
+    ean = next((m.group(1) for line in lines if (m := _EAN.search(line.text.replace(" ", ""))) and valid_gtin(m.group(1))), "")
     return TagText(price, item, ean, sure)
 
 
-def _check(code: str) -> bool:
-    digits = [int(c) for c in reversed(code)]
-    return sum(d * (3 if i % 2 else 1) for i, d in enumerate(digits)) % 10 == 0
+def _priced(lines: Sequence[TextLine], style: re.Pattern[str], least: float) -> list[tuple[TextLine, str]]:
+    """The lines that are prices of a style, with the price."""
+    found = [(line, m.group(1)) for line in lines if (m := style.match(line.text.replace(" ", "")))]
+    return [(line, text) for line, text in found if line.confidence >= least]

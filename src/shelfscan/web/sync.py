@@ -8,8 +8,7 @@ from typing import Any
 
 from shelfscan.ports import Event
 from shelfscan.web.schema import SyncLineOut, SyncOut
-
-OUTCOMES = ("equal", "posted", "held", "recount", "ignored", "pending", "rejected", "conflict")
+from shelfscan.wms.report import OUTCOMES
 
 
 class SyncView:
