@@ -189,7 +189,8 @@ def _print(report: Mapping[str, Any], run_dir: Path, store: Path, seconds: float
         for name in ("bin", "product", "what", "units", "suggestion"):
             top.add_column(name, no_wrap=name != "suggestion")
         for e in report["exceptions"][:8]:
-            top.add_row(e["bin_id"], e["name"], e["type"], f"{e['units']:g} of {e['capacity']}", e["suggestion"])
+            units = "?" if e["units"] is None else f"{e['units']:g}"
+            top.add_row(e["bin_id"], e["name"], e["type"], f"{units} of {e['capacity']}", e["suggestion"])
         out.print(top)
     out.print(f"run folder: {run_dir}   report: {run_dir / 'report.html'}   store: {store}", highlight=False, soft_wrap=True)
 

@@ -113,12 +113,17 @@ def _exception(
         "name": bundle.catalogue[b.sku].name,
         "type": kind,
         "confidence": confidence,
-        "units": b.units,
+        "units": _counted(b),
         "capacity": line.capacity_units,
         "value": value,
         "suggestion": suggestion,
         "evidence": evidence,
     }
+
+
+def _counted(b: BinState) -> float | None:
+    """Units of a bin that was counted; None of one that was not: what little was seen of it is no count, let alone 0."""
+    return None if b.status is BinStatus.UNSEEN else b.units
 
 
 def _report(
@@ -205,8 +210,8 @@ def _geojson(bundle: Bundle, stock_map: StockMap) -> dict[str, Any]:
                     "status": str(b.status),
                     "reason": b.reason,
                     "misplaced": b.misplaced,
-                    "facings": b.facings,
-                    "units": b.units,
+                    "facings": b.facings if b.status is not BinStatus.UNSEEN else None,
+                    "units": _counted(b),
                     "confidence": b.confidence,
                     "shelf_z_m": place.z0_m,
                 },

@@ -105,6 +105,9 @@ class StockNode(ShelfscanNode):
             response.message = f"SKU {request.sku!r} is planned in no bin of store {self._store.site}"
             return response
         response.found = True
+        unseen = [b.bin_id for b in self._map.bins if b.sku == request.sku and b.status is beliefs.BinStatus.UNSEEN]
+        if unseen:
+            response.message = f"not seen in full, which is not the same as empty: {', '.join(unseen)}"
         response.units, response.units_low, response.units_high = float(units[0]), units[1], units[2]
         return response
 
