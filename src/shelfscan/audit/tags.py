@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from shelfscan.model.scan import TagReading
 from shelfscan.model.store import BinPlace
 
-#: A tag's centre hangs this far below its shelf's surface (a 45 mm edge strip), give or take the slack.
+#: A tag's centre hangs this far below its shelf's surface (the middle of a 45 mm edge strip, as most shelves have),
+#: give or take the slack.
 TAG_BELOW_M = 0.0225
 TAG_SLACK_M = 0.03
 #: How much surer the best reading must be than the best one that contradicts it.

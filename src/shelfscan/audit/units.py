@@ -9,10 +9,12 @@ from shelfscan.audit.match import Placed
 from shelfscan.model.catalogue import Product
 from shelfscan.model.planogram import PlanogramLine
 
-#: Where the front row of a full column stands behind the shelf's edge, and the air between two rows.
+#: Where the front row of a full column stands behind the shelf's edge, and the air between two rows: how goods are
+#: commonly put up, not measured. Both matter little against an item's depth: on a simulated store anything from 0 to
+#: 2 cm and from 2 to 4 mm gives the same counts to within a bin or two in 250; 8 mm of air costs two bins in a hundred.
 FRONT_M = 0.014
 AIR_M = 0.004
-#: Share of bins whose fronts are pulled forward; then what is seen at the edge says little about what is behind.
+#: Assumed share of bins whose fronts are pulled forward; then what is seen at the edge says little about what is behind.
 FACED_UP = 0.15
 
 
