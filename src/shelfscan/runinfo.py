@@ -31,10 +31,13 @@ def read_run_info(run_dir: Path) -> RunInfo:
     path = run_dir / "run.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{run_dir}: not a run folder (no run.json)") from None
-    except (OSError, ValueError) as e:
-        raise BadInput(f"{path}: cannot be read: {e}") from e
+    except (FileNotFoundError, NotADirectoryError):
+        what = "no run.json" if run_dir.is_dir() else "a file" if run_dir.exists() else "there is none"
+        raise BadInput(f"{run_dir}: not a run folder ({what})") from None
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
+    except ValueError as e:
+        raise BadInput(f"{path}: not JSON: {e}") from e
     names = set(RunInfo.__dataclass_fields__)
     if not isinstance(data, dict) or not names <= set(data) or not all(isinstance(data[n], str) for n in names):
         raise BadInput(f"{path}: expected an object with the texts {', '.join(sorted(names))}")

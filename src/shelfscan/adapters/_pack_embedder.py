@@ -22,10 +22,14 @@ def expect_shapes(
 ) -> tuple[int, int]:
     """Side of the input and length of the vectors. Raises `MissingModel` naming what was expected and found."""
     if crops is None or len(crops) != 4 or crops[1] != 3 or crops[2] != crops[3] or not isinstance(crops[2], int):
-        raise MissingModel(f"{path}: crops: expected shape [any, 3, side, side], found {crops}")
+        raise MissingModel(f"{path}: crops: expected shape [any, 3, side, side], found {_text(crops)}")
     if embedding is None or len(embedding) != 2 or not isinstance(embedding[1], int):
-        raise MissingModel(f"{path}: embedding: expected shape [any, length], found {embedding}")
+        raise MissingModel(f"{path}: embedding: expected shape [any, length], found {_text(embedding)}")
     return crops[2], embedding[1]
+
+
+def _text(shape: Sequence[int | str | None] | None) -> str:
+    return "none" if shape is None else "[" + ", ".join(str(n) if isinstance(n, int) else "any" for n in shape) + "]"
 
 
 def prepare(crops: Sequence[Rgb], side: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import typer
 
 from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.errors import BadInput
+from shelfscan.inputs import expect_writable
 
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Pictures, or folders of pictures.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
@@ -41,7 +42,7 @@ def detect(
     images: Photos,
     out_file: Annotated[Path, typer.Option("--out", help="COCO file to write.")],
     config: ConfigFile = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Product, price-tag and empty-space boxes in photographs, as COCO. One bad file never stops the others."""
     from shelfscan.adapters.pictures import read_picture
@@ -51,6 +52,7 @@ def detect(
     from shelfscan.runfolder import write_atomic
 
     files = expand(images)
+    expect_writable(out_file)
     detector = make_detector(load_config(config))
     coco: dict[str, Any] = {
         "info": {"description": detector.description},
@@ -107,7 +109,7 @@ def audit(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Similarity below which a product is none of the gallery's."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Facings per SKU in plain photographs, with an annotated picture of each."""
     import cv2
@@ -121,6 +123,7 @@ def audit(
 
     settings = load_config(config)
     files = expand(photos)
+    expect_writable(out_dir, folder=True)
     planned = _planned_facings(planogram) if planogram is not None else None
     references = read_gallery(gallery)
     detector = make_detector(settings)
@@ -206,7 +209,7 @@ def _planned_facings(path: Path) -> dict[str, int]:
     planned: dict[str, int] = {}
     problems: list[str] = []
     try:
-        with path.open(newline="", encoding="utf-8") as f:
+        with path.open(newline="", encoding="utf-8-sig") as f:
             reader = csv.DictReader(f)
             missing = {"sku", "facings_wide", "facings_high"} - set(reader.fieldnames or ())
             if missing:
@@ -218,6 +221,8 @@ def _planned_facings(path: Path) -> dict[str, int]:
                     problems.append(f"{path}: line {line}: facings_wide and facings_high must be whole numbers")
     except OSError as e:
         raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise BadInput(f"{path}: not a CSV file in UTF-8: {e}") from e
     if problems:
         raise BadInput(problems)
     return planned

@@ -16,6 +16,7 @@ from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.finish import RunOutcome, finish_run
 from shelfscan.config import Config
 from shelfscan.errors import BadInput
+from shelfscan.inputs import expect_writable
 from shelfscan.model.bundle import Bundle
 from shelfscan.ports import Event
 
@@ -40,7 +41,7 @@ def replay(
     everything: Annotated[
         bool, typer.Option("--all", help="Also process captures whose scan the live run ended without.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Process a recorded bag: the same stock map as the live run of the same software gave.
 
@@ -81,7 +82,8 @@ def replay_bag(
     Raises `BadInput`, and leaves no folder, when the bag is of no use here."""
     from shelfscan.adapters.frames_mcap import BagFrameSource
 
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    expect_writable(run_dir, folder=True)
+    if run_dir.exists() and any(run_dir.iterdir()):
         raise BadInput(f"{run_dir}: exists and is not empty; choose another run folder")
     report("looking through the bag", 0.0)
     source = BagFrameSource(bag)

@@ -17,6 +17,7 @@ from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.finish import RunOutcome
 from shelfscan.config import Config, load_config
 from shelfscan.errors import BadInput
+from shelfscan.inputs import expect_writable
 from shelfscan.model.bundle import Bundle
 from shelfscan.runfolder import claimed, write_atomic
 from shelfscan.runinfo import RunInfo, read_run_info, write_run_info
@@ -57,6 +58,7 @@ def prepared(
     used = run_dir.exists() and (not run_dir.is_dir() or any(p.name != ".lock" for p in run_dir.iterdir()))
     if used and not resume:
         raise BadInput(f"{run_dir}: exists already; use --resume to go on with it, or another --out")
+    expect_writable(run_dir, folder=True)
     if resume:
         info = read_run_info(run_dir)
         if info.site != bundle.store.site:
@@ -67,6 +69,8 @@ def prepared(
     if config is None:
         kept = run_dir / "config.yaml"
         config = load_config(kept if resume and kept.exists() else None)
+    if faults_file is not None and config.ros.robot != "simulator" and not direct:
+        raise BadInput(f"--faults: only the simulator has faults to inject, and ros.robot is {config.ros.robot!r}")
     _check_models(config)
     now = datetime.now(timezone.utc)
     mission_id = mission_id or now.strftime("m-%Y%m%d-%H%M%S")
@@ -128,7 +132,9 @@ def _load(store: Path, faults_file: Path | None, *, direct: bool) -> Bundle:
     if faults_file is not None:
         from shelfscan.sim.faults import Faults
 
-        Faults.load(faults_file)
+        problems = Faults.load(faults_file).problems([h.name for h in bundle.robot.rig.heads])
+        if problems:
+            raise BadInput([f"{faults_file}: {p}" for p in problems])
     if not direct:
         missing = [p for p in ROS_PACKAGES if importlib.util.find_spec(p) is None]
         if missing:
@@ -137,10 +143,11 @@ def _load(store: Path, faults_file: Path | None, *, direct: bool) -> Bundle:
 
 
 def _check_models(config: Config) -> None:
-    from shelfscan.adapters.models import model_path
+    """Open both models once: what a node would find wrong with them later is said before anything starts."""
+    from shelfscan.bootstrap import make_detector, make_embedder
 
-    model_path(config.detector.model)
-    model_path(config.embedder.model)
+    make_detector(config)
+    make_embedder(config)
 
 
 def _started(setup: RunSetup) -> bool:

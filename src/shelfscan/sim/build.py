@@ -13,6 +13,7 @@ import yaml
 
 from shelfscan.bundle import save_bundle, write_csv
 from shelfscan.errors import BadInput
+from shelfscan.inputs import expect_writable
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.catalogue import Product
 from shelfscan.model.planogram import PlanogramLine
@@ -42,6 +43,7 @@ def build_store(
         raise BadInput(
             f"size {size!r}, messy {messy!r}: expected {', '.join(SIZES)} and {', '.join(map(str, MESSINESS))}"
         )
+    expect_writable(out, folder=True)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "store.yaml").is_file())):
         raise BadInput(f"{out}: is there already and is not a store bundle; choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
