@@ -12,13 +12,15 @@ def open_model(path: Path, threads: int, precision: str) -> Any:
     """A compiled OpenVINO model on the CPU; ``precision`` is fp32 or bf16. Raises `MissingModel` naming the file."""
     try:
         import openvino as ov
+        from openvino.frontend import FrontEndManager
     except ImportError as e:
         raise MissingModel(f"{path}: needs the package openvino: {e}") from e
     wanted = {"fp32": "f32", "bf16": "bf16"}[precision]
     try:
-        core = ov.Core()
-        return core.compile_model(
-            core.read_model(str(path)),
+        # Asked for by name: reading a broken file otherwise tries every format there is, each with errors of its own.
+        reader = FrontEndManager().load_by_framework("onnx")
+        return ov.Core().compile_model(
+            reader.convert(reader.load(str(path))),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": wanted,
@@ -28,7 +30,13 @@ def open_model(path: Path, threads: int, precision: str) -> Any:
             },
         )
     except Exception as e:  # openvino raises RuntimeError and its own classes
-        raise MissingModel(f"{path}: not a usable model for OpenVINO: {str(e).splitlines()[0]}") from e
+        raise MissingModel(f"{path}: not a usable model for OpenVINO: {_reason(e)}") from e
+
+
+def _reason(e: Exception) -> str:
+    """The part of an exception that is about the model: the last line, where those before name places in OpenVINO."""
+    lines = [line.strip() for line in str(e).splitlines() if line.strip()]
+    return lines[-1] if lines else type(e).__name__
 
 
 def shape_of(port: Any) -> list[int | None]:
