@@ -17,11 +17,18 @@ from scipy.spatial import cKDTree
 from scipy.stats import kstest, norm
 
 from shelfscan.errors import BadInput
+from shelfscan.inputs import read_yaml
 
 #: Observations are matched with front-row items no further away than this (contract).
 MATCH_M = 0.05
 STATUSES = ("OK", "LOW", "OUT_OF_STOCK", "UNSEEN")
 ECE_BINS = 10
+
+#: What of each bin in ``stock_map.json`` is compared.
+MAP_FIELDS = (
+    *("bin_id", "status", "misplaced", "facings", "units", "units_low", "units_high", "confidence"),
+    *("tag_price", "position", "findings"),
+)
 
 Row = dict[str, str]
 
@@ -66,20 +73,62 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
         raise BadInput(f"{path}: cannot be read: {e}") from e
 
 
+def _check_numbers(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Raise `BadInput` naming each line (the header is 1) and column that holds no number."""
+    problems = []
+    for line, row in enumerate(rows, start=2):
+        for column in columns:
+            try:
+                float(row[column])
+            except (TypeError, ValueError):
+                problems.append(f"{path}: line {line}: {column} is {row[column]!r}; expected a number")
+    if problems:
+        raise BadInput(problems)
+
+
 def _load_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; is {path.parent} a finished run?") from None
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
+    except ValueError as e:
         raise BadInput(f"{path}: not JSON: {e}") from e
+
+
+def _load_map(path: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Site (empty when it is not said) and bins of a stock map. Raises `BadInput` naming every bin and field that is wrong."""
+    data = _load_json(path)
+    bins = data.get("bins") if isinstance(data, dict) else None
+    if not isinstance(bins, list):
+        raise BadInput(f"{path}: not a stock map: expected an object with a list 'bins'")
+    problems = []
+    for n, row in enumerate(bins):
+        missing = [f for f in MAP_FIELDS if not isinstance(row, dict) or f not in row]
+        if missing:
+            problems.append(f"{path}: bins.{n}: missing {', '.join(missing)}")
+    if problems:
+        raise BadInput(problems)
+    return str(data.get("site", "")), bins
+
+
+def _site_of(truth_dir: Path) -> str:
+    """The store that a truth folder is of; empty when it does not lie in a bundle."""
+    path = truth_dir.resolve().parent / "store.yaml"
+    store = read_yaml(path) if path.is_file() else None
+    return str(store.get("site", "")) if isinstance(store, dict) else ""
 
 
 def score_run(run_dir: Path, truth_dir: Path) -> dict[str, Any]:
     """The contract's ``score`` keys for a run folder. Accuracies are over counted reachable bins unless named otherwise."""
     truth = load_truth(truth_dir)
-    said_rows = _load_json(run_dir / "stock_map.json")["bins"]
+    site, said_rows = _load_map(run_dir / "stock_map.json")
+    expected = _site_of(truth_dir)
+    if site and expected and site != expected:
+        raise BadInput(f"{run_dir}: is a run of store {site!r}; {truth_dir} is the truth of {expected!r}")
     observations = _read(run_dir / "observations.csv", ("observation_id", "bin_id", "sku", "x", "y", "z", "confidence"))
+    _check_numbers(run_dir / "observations.csv", observations, ("x", "y", "z"))
     report = _load_json(run_dir / "report.json") if (run_dir / "report.json").is_file() else {}
     said: dict[str, dict[str, Any]] = {}
     twice = 0
