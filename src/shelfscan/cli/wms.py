@@ -33,6 +33,7 @@ from shelfscan.wms.sync import decide, sync_run
 NAMES = tuple(n for n in get_args(WmsConfig.model_fields["name"].annotation) if n != "none")
 
 PIPE_COLUMNS = 200
+LEDGER = "ledger.sqlite"
 
 review = typer.Typer(help="Counts that wait for a person before they reach the warehouse system.", no_args_is_help=True)
 
@@ -113,7 +114,7 @@ def review_list(
     run_dir: RunDir, wms: WmsName = None, store: StoreDir = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Lines that wait for a person, from the last sync; works while the warehouse system is down."""
-    run = _open(run_dir, wms, store, config)
+    run = _open(run_dir, wms, store, config, synced=True)
     try:
         lines = _waiting(run, run_dir)
     finally:
@@ -140,7 +141,8 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Post held counts, unless stock has moved since; a zero that is approved counts as confirmed."""
-    _decide(run_dir, True, why, lines, everything, by, _open(run_dir, wms, store, config), as_json)
+    _check_decision(why, lines, everything)
+    _decide(run_dir, True, why, lines, by, _open(run_dir, wms, store, config, synced=True), as_json)
 
 
 @review.command("reject")
@@ -156,7 +158,15 @@ def reject(
     as_json: AsJson = False,
 ) -> None:
     """Turn held counts down; the warehouse system keeps its number."""
-    _decide(run_dir, False, why, lines, everything, by, _open(run_dir, wms, store, config), as_json)
+    _check_decision(why, lines, everything)
+    _decide(run_dir, False, why, lines, by, _open(run_dir, wms, store, config, synced=True), as_json)
+
+
+def _check_decision(why: str, wanted: Sequence[str] | None, everything: bool) -> None:
+    if not why.strip():
+        raise BadInput("--why: say in a few words why, for the audit")
+    if bool(wanted) == everything:
+        raise BadInput("name the lines, or give --all, not both")
 
 
 def _decide(
@@ -164,17 +174,12 @@ def _decide(
     approved: bool,
     why: str,
     wanted: Sequence[str] | None,
-    everything: bool,
     by: str | None,
     run: _Run,
     as_json: bool,
 ) -> None:
     """Decisions first, durably; then a sync acts on them, so that nothing is lost when the system is down."""
     try:
-        if not why.strip():
-            raise BadInput("--why: say in a few words why, for the audit")
-        if bool(wanted) == everything:
-            raise BadInput("name the lines, or give --all, not both")
         chosen = _choose(_waiting(run, run_dir), wanted)
         who = by or getpass.getuser()
         for line in chosen:
@@ -198,8 +203,16 @@ def _decide(
         raise typer.Exit(1)
 
 
-def _open(run_dir: Path, wms: str | None, store: Path | None, config_file: Path | None, auto_post: bool | None = None) -> _Run:
-    """Everything a command needs. Raises `BadInput` before anything is touched."""
+def _open(
+    run_dir: Path,
+    wms: str | None,
+    store: Path | None,
+    config_file: Path | None,
+    auto_post: bool | None = None,
+    *,
+    synced: bool = False,
+) -> _Run:
+    """Everything a command needs; ``synced``: of a run that was synced. Raises `BadInput` before anything is touched."""
     info = read_run_info(run_dir)
     kept = run_dir / "config.yaml"
     overrides: dict[str, Any] = {}
@@ -217,6 +230,8 @@ def _open(run_dir: Path, wms: str | None, store: Path | None, config_file: Path 
     client = make_wms(bundle, run_dir, config)
     if client is None:
         raise BadInput(f"this run has no warehouse system (wms.name is none); name one with --wms {'|'.join(NAMES)}")
+    if synced and not (run_dir / LEDGER).is_file():
+        raise BadInput(_never_synced(run_dir, config.wms.name))
     return _Run(bundle, config, stock_map, open_ledger(run_dir, bundle.store.site), client)
 
 
@@ -226,7 +241,9 @@ def _read_map(run_dir: Path) -> StockMap:
         stock_map = StockMap.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise BadInput(f"{path}: missing; the run has not ended yet") from None
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
+    except ValueError as e:
         raise BadInput(f"{path}: cannot be read: {e}") from e
     except (KeyError, TypeError) as e:
         raise BadInput(f"{path}: not a stock map: {e}") from e
@@ -242,7 +259,7 @@ def _waiting(run: _Run, run_dir: Path) -> list[dict[str, Any]]:
     found = outbox.reports(run.ledger.read(kinds=(outbox.REPORT,)), run.stock_map.mission_id, run.wms)
     complete = [r for r in found if r["state"] == "done"]
     if not complete:
-        raise BadInput(f"{run_dir}: never synced with {run.wms} to the end; run 'shelfscan sync' first")
+        raise BadInput(_never_synced(run_dir, run.wms))
     decided = outbox.decisions(run.ledger.read(kinds=(outbox.DECISION,)), run.stock_map.mission_id, run.wms)
     lines = [dict(x) for x in complete[-1]["lines"] if x["outcome"] == "held"]
     for line in lines:
@@ -251,6 +268,10 @@ def _waiting(run: _Run, run_dir: Path) -> list[dict[str, Any]]:
             verdict = "approved" if decision.approved else "rejected"
             line["reason"] = f"{verdict} by {decision.who}, waits for the next sync; {line['reason']}"
     return lines
+
+
+def _never_synced(run_dir: Path, wms: str) -> str:
+    return f"{run_dir}: never synced with {wms} to the end; run 'shelfscan sync' first"
 
 
 def _choose(waiting: Sequence[Mapping[str, Any]], wanted: Iterable[str] | None) -> list[Mapping[str, Any]]:
