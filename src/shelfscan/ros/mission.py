@@ -33,7 +33,8 @@ from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
 from shelfscan.ros.navigator import Nav2Navigator
 
 #: The capture node gives silent cameras 5 s, and a killed one is back in about as long.
-CAPTURE_TIMEOUT_S = 20.0
+#: Together with waiting for the trigger, the rendering and the transforms that is 22 s at most.
+CAPTURE_TIMEOUT_S = 25.0
 CAPTURE_ABSENT_S = 20.0
 STATE_EVERY_S = 1.0
 
