@@ -33,7 +33,7 @@ class Check:
     detail: str
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False) -> None:
     """Say whether this installation can do its job, which backends are in use, and why. Exit 1 when it cannot."""
     checks = run_checks()
     failed = [c for c in checks if c.state == "fail"]
@@ -61,7 +61,7 @@ def run_checks() -> list[Check]:
         ("detector", _detector),
         ("embedder", _embedder),
         ("tag reader", lambda: _package("rapidocr", "price tags are not read", "pip install 'shelfscan[tags]'")),
-        ("onnxruntime", lambda: _package("onnxruntime", "no ONNX backend", "pip install 'shelfscan[onnx]'")),
+        ("onnxruntime", lambda: _package("onnxruntime", "no ONNX backend", "pip install onnxruntime")),
         ("openvino", lambda: _package("openvino", "slower inference on CPUs", "pip install 'shelfscan[openvino]'")),
         ("tensorrt", _tensorrt),
     ]

@@ -65,6 +65,10 @@ def main() -> None:
     except ShelfscanError as e:
         err.print(f"shelfscan: {e}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
+    except OSError as e:  # a full disk, a right that is missing: nothing a traceback would explain
+        where = f"{e.filename}: " if e.filename else ""
+        err.print(f"shelfscan: {where}{e.strerror or e}", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         err.print("shelfscan: interrupted")
         sys.exit(130)

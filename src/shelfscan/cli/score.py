@@ -21,7 +21,7 @@ def score_run(run_dir: Path, truth_dir: Path) -> dict[str, Any]:
 def score(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     truth: Annotated[Path, typer.Option("--truth", help="STORE/truth of the simulated store.")],
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Compare a run with the truth of a simulated store."""
     result = score_run(run_dir, truth)

@@ -26,9 +26,13 @@ class Size(str, Enum):
 @app.command("build")
 def build(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
-    seed: Annotated[int, typer.Option(min=0)] = 1,
-    size: Annotated[Size, typer.Option(case_sensitive=False)] = Size.SMALL,
-    messy: Annotated[int, typer.Option(min=0, max=2, help="Disorder and sensing faults: 0 none, 1 a normal night.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which store: what is sold, where it stands, and how much of it.")] = 1,
+    size: Annotated[
+        Size, typer.Option(case_sensitive=False, help="About 600, 5,000 or 40,000 facings; tiny for trying things out.")
+    ] = Size.SMALL,
+    messy: Annotated[
+        int, typer.Option(min=0, max=2, help="Disorder and sensing faults: 0 none, 1 a normal night, 2 a bad one.")
+    ] = 0,
 ) -> None:
     """Build a simulated store bundle; the same seed and options give the same bytes."""
     from shelfscan.sim.build import build_store
@@ -40,8 +44,8 @@ def build(
 
 @app.command("check")
 def check(
-    bundle: Annotated[Path, typer.Argument(help="Store bundle.")],
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    bundle: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store bundle.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Validate a store bundle and say every problem at once."""
     from shelfscan.bundle import check_bundle

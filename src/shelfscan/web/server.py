@@ -41,7 +41,8 @@ def listen(host: str, port: int) -> socket.socket:
             if sock is not None:
                 sock.close()
     what = f"port {port}" if port else "a free port"
-    raise BadInput(f"{what} on {host} cannot be used: {problem.strerror if problem else 'unknown'}; choose another with --port")
+    remedy = "choose another with --port" if port else "choose another address with --host"
+    raise BadInput(f"{what} on {host} cannot be used: {problem.strerror if problem else 'unknown'}; {remedy}")
 
 
 def url_of(sock: socket.socket) -> str:
