@@ -12,6 +12,7 @@ from shelfscan.errors import MissingModel
 from shelfscan.mission.machine import Rules
 from shelfscan.mission.runner import Limits
 from shelfscan.model.bundle import Bundle
+from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.imaging import Rgb
 from shelfscan.ports import Detector, Embedder, Ledger, TagReader
 
@@ -32,17 +33,17 @@ def _backend(wanted: str) -> str:
     return "openvino" if importlib.util.find_spec("openvino") else "onnx"
 
 
-def make_detector(config: Config) -> Detector:
-    """The shelf detector. Raises `MissingModel` naming what is absent."""
+def make_detector(config: Config, *, threshold: float | None = None) -> Detector:
+    """The shelf detector; ``threshold`` replaces the model's own scores. Raises `MissingModel` naming what is absent."""
     name, backend = config.detector.model, _backend(config.detector.backend)
     try:
         if backend == "openvino":
             from shelfscan.adapters.detect_openvino import OpenvinoDetector
 
-            return OpenvinoDetector(name, threads=config.detector.threads)
+            return OpenvinoDetector(name, threshold=threshold, threads=config.detector.threads)
         from shelfscan.adapters.detect_onnx import OnnxDetector
 
-        return OnnxDetector(name, threads=config.detector.threads)
+        return OnnxDetector(name, threshold=threshold, threads=config.detector.threads)
     except ImportError as e:
         raise MissingModel(f"detector backend {backend!r} is not installed: {e}") from e
 
@@ -62,13 +63,19 @@ def make_embedder(config: Config) -> Embedder:
         raise MissingModel(f"embedder backend {backend!r} is not installed: {e}") from e
 
 
-def make_tag_reader(config: Config) -> TagReader | None:
-    """The price-tag reader, or None when it is switched off or not installed."""
+def make_tag_reader(config: Config, catalogue: Catalogue | None = None) -> TagReader | None:
+    """The price-tag reader, or None when it is switched off or not installed.
+
+    The catalogue says whether the currency has decimals: only where all its prices are whole may a tag's be.
+    """
     if config.tags.reader == "none" or importlib.util.find_spec("rapidocr") is None:
         return None
     from shelfscan.adapters.tags_rapidocr import RapidOcrTagReader
 
-    return RapidOcrTagReader()
+    decimals = None
+    if catalogue is not None:
+        decimals = 0 if all(round(p.price % 1, 6) == 0 for p in catalogue.values()) else 2
+    return RapidOcrTagReader(decimals=decimals)
 
 
 def make_recogniser(embedder: Embedder, references: Mapping[str, Sequence[Rgb]]) -> Recogniser:
@@ -90,9 +97,8 @@ def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
     from shelfscan.pipeline import ScanPipeline
 
     recogniser = make_recogniser(make_embedder(config), load_references(bundle))
-    return ScanPipeline(
-        bundle.store, bundle.catalogue, bundle.planogram, make_detector(config), recogniser, make_tag_reader(config)
-    )
+    tag_reader = make_tag_reader(config, bundle.catalogue)
+    return ScanPipeline(bundle.store, bundle.catalogue, bundle.planogram, make_detector(config), recogniser, tag_reader)
 
 
 def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import cv2
@@ -37,6 +38,11 @@ EVIDENCE_PX = 400
 EVIDENCE_SHARE = 0.3
 
 
+#: Entered around each stage of the processing, with its name (`STAGES`): what measures times, outside this module.
+Stage = Callable[[str], AbstractContextManager[object]]
+STAGES = ("decode", "depth", "detect", "place", "recognise", "tags", "cover", "front", "look", "check")
+
+
 @dataclass(frozen=True)
 class ScanResult:
     """A scan and its evidence pictures (JPEG bytes by name, as named in the scan)."""
@@ -63,7 +69,12 @@ class ScanPipeline:
         for place in store.places.values():
             self._places.setdefault(place.gondola_id, []).append(place)
 
-    def process(self, bundle: FrameBundle) -> ScanResult:
+    @property
+    def detector(self) -> Detector:
+        """What finds the boxes."""
+        return self._detector
+
+    def process(self, bundle: FrameBundle, stage: Stage = nullcontext) -> ScanResult:
         """Everything one capture tells. What cannot be used becomes a warning, never an exception or a silent zero."""
         observations: list[Observation] = []
         tags: list[TagReading] = []
@@ -79,11 +90,13 @@ class ScanPipeline:
             for frame in bundle.frames:
                 name = frame.head.name
                 problem = _unusable(frame)
-                picture = None if problem else _decode(frame)
+                with stage("decode"):
+                    picture = None if problem else _decode(frame)
                 if picture is None:
                     warnings.append(f"{name}: {problem or 'the RGB picture cannot be decoded'}")
                     continue
-                view = view_of(bundle, frame, self._store)
+                with stage("depth"):
+                    view = view_of(bundle, frame, self._store)
                 if view is None:
                     warnings.append(f"{name}: looks at no gondola face")
                     continue
@@ -92,15 +105,19 @@ class ScanPipeline:
                     share = f"{view.valid_fraction:.0%}"
                     warnings.append(f"{name}: hardly any depth ({share}); stereo pair swapped, covered or dark?")
                     continue
-                found = self._detector.detect(picture)
+                with stage("detect"):
+                    found = self._detector.detect(picture)
                 quality[f"{name}.boxes"] = float(len(found))
                 quality[f"{name}.sharpness"] = round(_sharpness(picture), 2)
-                observations += self._products(bundle, view, picture, found)
-                tags += self._read_tags(view, picture, found)
-                self._cover(bundle, view, picture, coverage, evidence)
-                grid = front_grid(view)
+                observations += self._products(bundle, view, picture, found, stage)
+                with stage("tags"):
+                    tags += self._read_tags(view, picture, found)
+                with stage("cover"):
+                    self._cover(bundle, view, picture, coverage, evidence)
+                with stage("front"):
+                    grid = front_grid(view)
                 fronts.append(grid)
-                checks += self._check_places(view, picture, grid)
+                checks += self._check_places(view, picture, grid, stage)
         bays = sorted({self._store.places[b].bay_id for b in coverage})
         scan = BayScan(
             bundle.mission_id,
@@ -118,7 +135,19 @@ class ScanPipeline:
         )
         return ScanResult(scan, evidence)
 
-    def _products(self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections) -> list[Observation]:
+    def _products(
+        self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections, stage: Stage
+    ) -> list[Observation]:
+        with stage("place"):
+            placed = self._placed(bundle, view, picture, found)
+        with stage("recognise"):
+            named = self._recogniser.recognise([c for _, c, _ in placed], [near for _, _, near in placed])
+        return [replace(o, candidates=candidates) for (o, _, _), candidates in zip(placed, named, strict=True)]
+
+    def _placed(
+        self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections
+    ) -> list[tuple[Observation, Rgb, set[str]]]:
+        """Products without names yet, each with its picture and the SKUs planned near it."""
         w, h = upright_size(view.head.rgb)
         products = found.of(DetectionClass.PRODUCT)
         placed: list[tuple[Observation, Rgb, set[str]]] = []
@@ -150,14 +179,15 @@ class ScanPipeline:
             )
             crop = picture[int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)]
             placed.append((observation, crop, self._planned_near(view.gondola.gondola_id, p)))
-        named = self._recogniser.recognise([c for _, c, _ in placed], [near for _, _, near in placed])
-        return [replace(o, candidates=candidates) for (o, _, _), candidates in zip(placed, named, strict=True)]
+        return placed
 
-    def _check_places(self, view: FaceView, picture: Rgb, grid: FrontGrid) -> list[PlaceCheck]:
+    def _check_places(self, view: FaceView, picture: Rgb, grid: FrontGrid, stage: Stage) -> list[PlaceCheck]:
         places = self._places.get(view.gondola.gondola_id, [])
-        looks = planned_looks(view, picture, grid, places, self._planogram, self._catalogue)
+        with stage("look"):
+            looks = planned_looks(view, picture, grid, places, self._planogram, self._catalogue)
         planned = [self._planogram[look.bin_id].sku for look in looks]
-        named = self._recogniser.recognise([look.crop for look in looks], [{sku} for sku in planned])
+        with stage("check"):
+            named = self._recogniser.recognise([look.crop for look in looks], [{sku} for sku in planned])
         return [
             PlaceCheck(
                 bin_id=look.bin_id,

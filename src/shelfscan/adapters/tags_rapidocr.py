@@ -24,11 +24,11 @@ class RapidOcrTagReader:
     """A `TagReader`. The engine is made at the first tag; not thread-safe.
 
     By default only the tallest lines are read, which hold the price: finding text costs a third of reading all of it.
-    ``all_lines`` reads item number and EAN too.
+    ``all_lines`` reads item number and EAN too. ``decimals``: see `parse_tag`.
     """
 
-    def __init__(self, *, all_lines: bool = False, threads: int = 1) -> None:
-        self._all_lines, self._threads = all_lines, threads
+    def __init__(self, *, all_lines: bool = False, decimals: int | None = None, threads: int = 1) -> None:
+        self._all_lines, self._decimals, self._threads = all_lines, decimals, threads
         self._engine: Any = None
 
     def _start(self) -> Any:
@@ -66,7 +66,7 @@ class RapidOcrTagReader:
             read = self._engine(_line(bgr, box), use_det=False, use_cls=False, use_rec=True)
             if read is not None and read.txts:
                 lines.append(TextLine(str(read.txts[0]), float(read.scores[0]), float(np.ptp(box[:, 1]))))
-        return parse_tag(lines)
+        return parse_tag(lines, decimals=self._decimals)
 
 
 def _line(bgr: NDArray[Any], box: NDArray[np.float64]) -> NDArray[np.uint8]:

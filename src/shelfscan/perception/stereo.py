@@ -43,15 +43,27 @@ def depth_map(head: Head, left: Gray, right: Gray, near_m: float, far_m: float) 
     """
     f_b = head.left.intrinsics.fx_px * head.baseline_m
     least = max(0, int(np.floor(f_b / far_m)) - 1)
-    count = -(-(int(np.ceil(f_b / near_m)) + 1 - least) // 16) * 16
-    raw = _matcher(least, count).compute(left, right)
-    disparity = raw.astype(np.float32) / 16.0
+    disparity = disparity_map(left, right, least, int(np.ceil(f_b / near_m)) + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.where((disparity > least) & _textured(left), f_b / disparity, np.nan)
+        depth = np.where(textured(left), f_b / disparity, np.nan)
     return np.asarray(depth.astype(np.float32))
 
 
-def _textured(picture: Gray) -> NDArray[np.bool_]:
+def disparity_map(left: Gray, right: Gray, least_px: int, most_px: int) -> Depth:
+    """Disparity of a rectified pair within ``least_px..most_px``, (H, W) float32 pixels, NaN where nothing matched.
+
+    The matcher answers only where its whole search range lies in the right picture, so both pictures get a margin. A
+    match in the margin itself is none: what it claims to be is outside the right picture.
+    """
+    count = -(-(most_px - least_px) // 16) * 16
+    margin = least_px + count
+    wide = [cv2.copyMakeBorder(p, 0, 0, margin, 0, cv2.BORDER_REPLICATE) for p in (left, right)]
+    disparity = _matcher(least_px, count).compute(*wide)[:, margin:].astype(np.float32) / 16.0
+    disparity[(disparity <= least_px) | (disparity > np.arange(left.shape[1]))] = np.nan
+    return disparity
+
+
+def textured(picture: Gray) -> NDArray[np.bool_]:
     """Where there is something to match *along the epipolar line*; (H, W).
 
     Semi-global matching fills bare surfaces from their borders, so that an empty shelf looks closed by its edge strip.
