@@ -143,7 +143,7 @@ if [ "$ros" = wheels ]; then
   interfaces & building=$!
 fi
 say "installing shelfscan and what it needs (about 0.4 GB)"
-pip_install -e ".[sim,openvino,tags,web,dev]" || { [ -z "$building" ] || wait "$building" || true; pip_failed; }
+pip_install -e ".[sim,openvino,tags,eval,web,dev]" || { [ -z "$building" ] || wait "$building" || true; pip_failed; }
 if [ -n "$building" ]; then
   wait "$building" || die "the interface packages could not be built, see above"
 else

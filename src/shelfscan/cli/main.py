@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from shelfscan import __version__
-from shelfscan.cli import demo, doctor, photos, replay, run, score, serve, store, wms
+from shelfscan.cli import bench, demo, doctor, evaluate, photos, replay, run, score, serve, store, wms
 from shelfscan.cli._console import err
 from shelfscan.errors import BadInput, ShelfscanError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(store.app, name="store")
 app.add_typer(wms.review, name="review")
+app.add_typer(evaluate.app, name="eval")
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)
@@ -32,6 +33,7 @@ app.command("serve")(serve.serve)
 app.command("detect")(photos.detect)
 app.command("audit")(photos.audit)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 
 
 def _version(asked: bool) -> None:
