@@ -84,3 +84,24 @@ def test_a_night_that_goes_on_goes_on_later(run: Path, tmp_path: Path) -> None:
     report = json.loads((again / "report.json").read_text())
     assert report["mission"]["interruptions"] == 1
     assert report["mission"]["scanned"] == report["mission"]["viewpoints"]
+
+
+def test_what_stands_before_a_shelf_hides_it_and_empties_nothing(tmp_path: Path) -> None:
+    """A plain trolley left in the aisle has no texture to match: what is behind it must not look like a bare opening."""
+    store, out = tmp_path / "store", tmp_path / "run"
+    shutil.copytree(DEMO, store)
+    scene = json.loads((store / "truth" / "scene.json").read_text())
+    # Before the middle of the only bay, 0.45 m before its front; the face is at y = 1.
+    trolley = {"kind": "trolley", "x_m": 0.6, "y_m": 0.55, "z_m": 0.9, "half_x_m": 0.25, "half_y_m": 0.04, "half_z_m": 0.3}
+    scene["boxes"].append({**trolley, "yaw_rad": 0.0, "rgb": [0.5, 0.3, 0.3]})
+    (store / "truth" / "scene.json").write_text(json.dumps(scene))
+    done = shelfscan("run", "--direct", "--store", store, "--out", out)
+    assert done.returncode == 0, done.stderr
+    truth = (store / "truth" / "bins.csv").read_text().splitlines()[1:]
+    empty = {row.split(",")[0] for row in truth if ",OUT_OF_STOCK," in row}
+    bins = json.loads((out / "stock_map.json").read_text())["bins"]
+    hidden = [b for b in bins if b["status"] == "UNSEEN"]
+    assert hidden and {b["reason"] for b in hidden} == {"occluded"}
+    assert {b["bin_id"] for b in bins if b["status"] == "OUT_OF_STOCK"} <= empty
+    # It hides what is behind it, not the shelf.
+    assert len(hidden) <= 6

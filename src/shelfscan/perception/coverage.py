@@ -33,8 +33,9 @@ def fronts_seen(view: FaceView, T_face_base: NDArray[np.float64], places: Sequen
     """Coverage of every bin front that is at least partly in view."""
     out = []
     eye_x = float(view.eye_face_m[0])
+    least_m = -float(view.eye_face_m[1]) - BLOCK_M
     with np.errstate(invalid="ignore"):
-        near = (view.depth < -float(view.eye_face_m[1]) - BLOCK_M).astype(np.uint8)
+        near = ((view.depth < least_m) | (view.before < least_m)).astype(np.uint8)
     # What hides a shelf is larger than a stray match: only what survives an opening counts.
     before = cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((BLOCK_CELLS, BLOCK_CELLS), np.uint8)).astype(bool)
     for place in places:

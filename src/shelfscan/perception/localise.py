@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shelfscan.model.geometry import Array, apply, inverse
 from shelfscan.model.imaging import FrameBundle, Head, HeadFrame
 from shelfscan.model.store import Gondola, Store
+from shelfscan.perception.before import SCALE, foreground
 from shelfscan.perception.stereo import depth_map
 from shelfscan.perception.upright import to_sensor, to_upright, upright_size
 
@@ -27,7 +28,8 @@ class FaceView:
     """One head's view of one gondola face.
 
     ``depth``: (h/GRID, w/GRID) float32 metres along the RGB optical axis on the upright picture, NaN where unknown;
-    ``points_face``: (N, 3) float32 what stereo measured, in the face frame.
+    ``points_face``: (N, 3) float32 what stereo measured, in the face frame. ``before``: as ``depth``, but coarse, from
+    right before the camera on and with bare surfaces filled (see `foreground`): what hides the shelf.
     """
 
     head: Head
@@ -37,6 +39,7 @@ class FaceView:
     depth: NDArray[np.float32]
     points_face: NDArray[np.float32]
     valid_fraction: float
+    before: NDArray[np.float32]
 
     @property
     def eye_face_m(self) -> Array:
@@ -89,7 +92,16 @@ def view_of(bundle: FrameBundle, frame: HeadFrame, store: Store) -> FaceView | N
         _on_rgb(head, points),
         apply(T_face_left, points).astype(np.float32),
         float(np.isfinite(depth).mean()),
+        _foreground(head, frame, standoff + gondola.depth_m + BEHIND_M),
     )
+
+
+def _foreground(head: Head, frame: HeadFrame, far_m: float) -> NDArray[np.float32]:
+    depth = foreground(head, frame.left, frame.right, far_m)
+    rows, cols = np.nonzero(np.isfinite(depth))
+    middle = (SCALE - 1) / 2  # of the pixels that were made one
+    pixels = np.stack([SCALE * cols + middle, SCALE * rows + middle], axis=-1)
+    return _on_rgb(head, head.left.intrinsics.deproject(pixels, depth[rows, cols].astype(np.float64)))
 
 
 def _on_rgb(head: Head, points: Array) -> NDArray[np.float32]:
