@@ -236,3 +236,11 @@ def test_every_picture_named_is_one_a_scan_brought() -> None:
     named = {e for b in bins.values() for e in b.evidence}
     assert named and named <= taken
     assert {b.observed_at for b in bins.values() if b.evidence} == {"2001-09-09T01:46:40.000Z"}
+
+
+def test_aisles_the_plan_leaves_out_were_skipped_but_what_cannot_be_reached_was_not() -> None:
+    beyond = next(b for b, p in STORE.places.items() if p.bay_id == "R-B1")
+    some = replace(PLAN, viewpoints=PLAN.viewpoints[:2], unreachable_bins=(beyond,))
+    bins = bins_after(Event("mission.started", "mission.started/m", 1, {"mission_id": "m", "plan": some.to_json()}))
+    assert bins[beyond].reason == "out_of_view"
+    assert {b.reason for b in bins.values() if STORE.places[b.bin_id].bay_id == "R-B0"} == {"skipped"}

@@ -47,7 +47,10 @@ UNSEEN_TEXT: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something a person should know about a bin. ``value`` is the money at stake a day, in the store's currency."""
+    """Something a person should know about a bin. ``value`` is the money at stake, in the store's currency.
+
+    It puts findings in order: a unit's price, as long as nothing is known of sales; for a wrong price the difference.
+    """
 
     finding_id: str
     bin_id: str

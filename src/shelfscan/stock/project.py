@@ -56,6 +56,7 @@ class StockProjector:
         self._told: dict[str, set[str]] = {}
         self._failures: dict[str, tuple[str, str]] = {}
         self._bays: dict[str, tuple[str, ...]] = {}
+        self._left_out: frozenset[str] = frozenset()
         self._places: dict[str, list[BinPlace]] = {}
         for place in store.places.values():
             self._places.setdefault(place.gondola_id, []).append(place)
@@ -84,7 +85,9 @@ class StockProjector:
                 scan = BayScan.from_json(dict(p))
                 self._scans[scan.capture_id], self._told[scan.capture_id] = scan, self._faces_of(scan)
             case "mission.started":
-                self._bays = {v["viewpoint_id"]: tuple(v["bay_ids"]) for v in p["plan"]["viewpoints"]}
+                plan = p["plan"]
+                self._bays = {v["viewpoint_id"]: tuple(v["bay_ids"]) for v in plan["viewpoints"]}
+                self._left_out = self._bays_left_out(plan.get("unreachable_bins", ()))
             case "viewpoint.failed":
                 self._failures[str(p["viewpoint_id"])] = (str(p["what"]), str(p["reason"]))
             case "mission.ended":
@@ -164,12 +167,18 @@ class StockProjector:
             products += [_product_row(p, place, self._catalogue) for p in match.placed]
         return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
 
+    def _bays_left_out(self, unreachable: Collection[str]) -> frozenset[str]:
+        """Bays that the plan does not go to although it could (a mission of some aisles or bins only)."""
+        visited = {bay for bays in self._bays.values() for bay in bays}
+        out_of_reach = {self._store.places[b].bay_id for b in unreachable if b in self._store.places}
+        return frozenset({p.bay_id for p in self._store.places.values()} - visited - out_of_reach)
+
     def _failures_of_bays(self) -> dict[str, str]:
         """Per bay why a viewpoint that should have seen it did not, as one of `UnseenReason`'s words."""
         warned: dict[str, bool] = {}
         for scan in self._scans.values():
             warned[scan.viewpoint_id] = warned.get(scan.viewpoint_id, True) and bool(scan.warnings)
-        told: dict[str, list[UnseenReason]] = {}
+        told: dict[str, list[UnseenReason]] = {bay: [UnseenReason.SKIPPED] for bay in self._left_out}
         for viewpoint_id, bays in self._bays.items():
             if viewpoint_id in warned:
                 # A scan that could not use some head's pictures did not see what that head should have seen.
