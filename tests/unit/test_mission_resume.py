@@ -99,9 +99,7 @@ class SlowNavigator(FakeNavigator):
 def test_an_abandoned_mission_stays_open_and_blames_no_viewpoint(tmp_path: Path) -> None:
     ledger = SqliteLedger(tmp_path / "ledger.sqlite", site="s")
     navigator = SlowNavigator()
-    runner = MissionRunner(
-        PLAN, ledger, navigator, lambda m, v: CaptureOutcome(False), clock=time.time_ns, wait=time.sleep
-    )
+    runner = MissionRunner(PLAN, ledger, navigator, lambda m, v: CaptureOutcome(False), clock=time.time_ns, wait=time.sleep)
     thread = threading.Thread(target=runner.run)
     thread.start()
     assert navigator.driving.wait(10.0)
@@ -237,4 +235,22 @@ def test_the_way_home_is_cut_short_by_nobody(tmp_path: Path) -> None:
     assert progress.ended is MissionPhase.DONE and navigator.docked
     assert (navigator.tries, navigator.stops, navigator.paused) == (2, 0, [False, False])
     assert not {s.event.kind for s in ledger.read()} & {"mission.paused", "mission.cancelled"}
+    ledger.close()
+
+
+def test_a_pause_that_comes_just_before_a_drive_stops_it(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite", site="s")
+    navigator = FakeNavigator()
+    held: list[int] = []
+
+    def tell(progress: machine.Progress, phase: MissionPhase, text: str) -> None:
+        if phase is MissionPhase.DRIVING and not held:
+            assert runner.pause("stand still")
+        elif phase is MissionPhase.PAUSED:
+            held.append(len(navigator.visited))
+            runner.resume()
+
+    runner = MissionRunner(PLAN, ledger, navigator, ScanningCapture(ledger), clock=time.time_ns, wait=time.sleep, listener=tell)
+    assert runner.run().ended is MissionPhase.DONE
+    assert held[0] == 0
     ledger.close()

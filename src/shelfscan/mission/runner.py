@@ -143,6 +143,8 @@ class MissionRunner:
                 self._append("mission.undocked", ok=result.ok, message=result.message)
             case machine.DriveTo(viewpoint):
                 self._tell(progress, MissionPhase.DRIVING, viewpoint.viewpoint_id)
+                if self._interrupted():
+                    return  # a stop that came before the drive began would be forgotten by it
                 result = self._navigator.go_to(viewpoint.pose, self._limits.drive_s)
                 if result.ok:
                     self._append("viewpoint.reached", viewpoint_id=viewpoint.viewpoint_id)
