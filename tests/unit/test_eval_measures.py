@@ -88,6 +88,23 @@ def test_counts_leave_out_what_lies_in_ignored_boxes(tmp_path: Path) -> None:
     assert result["ap50"] == pytest.approx(51 / 101, abs=1e-4)
 
 
+def test_labelled_price_tags_are_no_products(tmp_path: Path) -> None:
+    coco(tmp_path, [A, B])
+    data = json.loads((tmp_path / "annotations.json").read_text())
+    data["categories"].append({"id": 7, "name": "price_tag"})
+    data["annotations"][1]["category_id"] = 7
+    (tmp_path / "annotations.json").write_text(json.dumps(data))
+
+    class Finder:
+        description = "finds one"
+
+        def detect(self, picture: Rgb) -> Detections:
+            return found(A)
+
+    result = evaluate_detection(tmp_path, Finder(), Finder(), 0.42, quiet)
+    assert result["boxes"] == 1 and result["ap"] == 1.0 and result["count_mae"] == 0.0
+
+
 def coco(folder: Path, boxes: list[Box], ignored: set[int] = frozenset()) -> None:  # type: ignore[assignment]
     (folder / "images").mkdir(parents=True)
     Image.fromarray(np.full((120, 300, 3), 200, np.uint8)).save(folder / "images" / "a.png")

@@ -22,30 +22,36 @@ from shelfscan.ports import Detector
 MAX_DETS = 300
 #: A box that lies in an ignored one by this share is not counted.
 IN_IGNORED = 0.5
+#: The detector's other classes, as `shelfscan detect` names them; any other category is a kind of product.
+NO_PRODUCT = frozenset(c.name.lower() for c in DetectionClass if c is not DetectionClass.PRODUCT)
 
 
 def evaluate_detection(
     folder: Path, detector: Detector, sensitive: Detector, threshold: float, report: Report
 ) -> dict[str, Any]:
-    """Measure on ``annotations.json`` + ``images/``; every labelled box is "a product", whatever its category.
+    """Measure on ``annotations.json`` + ``images/``; a labelled box is "a product" unless its category is `NO_PRODUCT`.
 
     ``detector`` is the one the product uses, at its ``threshold``: counts and times are its own. ``sensitive`` is the
     same network with the threshold near zero: average precision is a property of the ranking, also of the boxes that a
     threshold would hide. Raises `BadInput`.
     """
+    labelled = read_coco(folder)
+    if not any(not b.ignore and b.category.lower() not in NO_PRODUCT for item in labelled for b in item.boxes):
+        raise BadInput(f"{folder / 'annotations.json'}: no box of a product that is not to be ignored")
     bad = Unreadable()
     truth: list[Sequence[LabelledBox]] = []
     ranked: list[Detections] = []
     errors: list[float] = []
     times_ms: list[float] = []
-    for item, picture in pictures_of(read_coco(folder), bad, report):
+    for item, picture in pictures_of(labelled, bad, report):
         t0 = time.perf_counter()
         found = find_products(detector, picture)
         times_ms.append(1e3 * (time.perf_counter() - t0))
-        truth.append(item.boxes)
+        boxes = [b for b in item.boxes if b.category.lower() not in NO_PRODUCT]
+        truth.append(boxes)
         ranked.append(sensitive.detect(picture).of(DetectionClass.PRODUCT))
-        wanted = sum(not b.ignore for b in item.boxes)
-        errors.append(len(found) - int(_in_ignored(found, item.boxes).sum()) - wanted)
+        wanted = sum(not b.ignore for b in boxes)
+        errors.append(len(found) - int(_in_ignored(found, boxes).sum()) - wanted)
     if not truth:
         raise bad.none_left()
     counts = np.array(errors)
@@ -65,7 +71,7 @@ def evaluate_detection(
 def coco_measures(truth: Sequence[Sequence[LabelledBox]], found: Sequence[Detections]) -> dict[str, float]:
     """``ap``, ``ap50``, ``ap75`` and ``ar300``, one picture an entry of both. Raises `BadInput` without any wanted box."""
     if not any(not b.ignore for boxes in truth for b in boxes):
-        raise BadInput("annotations.json: no box that is not to be ignored")
+        raise BadInput("the readable pictures have no box that is not to be ignored")
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
