@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from shelfscan.model.bundle import Bundle
 from shelfscan.ports import Ledger
 from shelfscan.ros.env import free_domain, prepare, release_domain
 from shelfscan.ros.nodes import select
+from shelfscan.runfolder import write_atomic
 from shelfscan.supervisor import Child, State, Supervisor
 from shelfscan.wms.outbox import SYNCED
 
@@ -52,15 +54,22 @@ def run_live(
     resume: bool = False,
     report: Report = lambda what, done: None,
     tell: Callable[[str], None] = lambda line: None,
+    stay: Callable[[RunOutcome], None] | None = None,
 ) -> RunOutcome:
     """Run one mission over ROS; returns once the run folder is complete and every node has ended.
 
+    ``stay`` is called with the finished run while the nodes are still up: late subscribers get the latched map.
     ``run_dir`` holds ``config.yaml`` already. Raises `ShelfscanError` when nodes or mission cannot go on; the folder
     can then be resumed. An interrupt (SIGINT) stops everything cleanly and passes on.
     """
     own_domain = config.ros.domain_id is None and config.ros.robot == "simulator"
     domain = free_domain() if own_domain else config.ros.domain_id
     env = prepare(domain)
+    # Whoever wants to listen needs the same domain: `source RUN/ros.env`.
+    wanted = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    shell = "".join(f"export {name}={shlex.quote(env[name])}\n" for name in wanted if name in env)
+    write_atomic(run_dir / "ros.env", shell.encode())
+    tell(f"ROS_DOMAIN_ID={env.get('ROS_DOMAIN_ID', '0')}; to listen: source {run_dir / 'ros.env'}")
     ledger = open_ledger(run_dir, bundle.store.site)
     times = _Times()
     try:
@@ -77,26 +86,29 @@ def run_live(
             sync = _sync(ledger, nodes, config, mission_id, report)
             times.sync_s = time.monotonic() - times.began - times.ready_s - times.mission_s
             restarts = {s.name: s.restarts for s in nodes.statuses() if s.restarts}
+            report("writing the run folder", 1.0)
+            outcome = finish_run(
+                bundle,
+                config,
+                run_dir,
+                ledger,
+                make_projector(bundle, mission_id),
+                progress=progress,
+                now_ns=_newest_ns(ledger),
+                seconds=time.monotonic() - times.began,
+                mode="ros",
+                timings={
+                    "ready_s": round(times.ready_s, 2),
+                    "mission_s": round(times.mission_s, 2),
+                    "sync_s": round(times.sync_s, 2),
+                    "restarts": restarts,
+                },
+                sync=sync,
+            )
+            if stay is not None:
+                stay(outcome)
             report("stopping the nodes", 1.0)
-        report("writing the run folder", 1.0)
-        return finish_run(
-            bundle,
-            config,
-            run_dir,
-            ledger,
-            make_projector(bundle, mission_id),
-            progress=progress,
-            now_ns=_newest_ns(ledger),
-            seconds=time.monotonic() - times.began,
-            mode="ros",
-            timings={
-                "ready_s": round(times.ready_s, 2),
-                "mission_s": round(times.mission_s, 2),
-                "sync_s": round(times.sync_s, 2),
-                "restarts": restarts,
-            },
-            sync=sync,
-        )
+        return outcome
     finally:
         ledger.close()
         if own_domain and domain is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,8 +97,10 @@ def ended_cleanly() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def execute(setup: RunSetup, report: Callable[[str, float], None]) -> RunOutcome:
-    """Run it, either way."""
+def execute(
+    setup: RunSetup, report: Callable[[str, float], None], stay: Callable[[RunOutcome], None] | None = None
+) -> RunOutcome:
+    """Run it, either way; see `run_live` for ``stay``."""
     if setup.direct:
         from shelfscan.cli.direct import run_direct
 
@@ -122,6 +125,7 @@ def execute(setup: RunSetup, report: Callable[[str, float], None]) -> RunOutcome
         resume=setup.resume and _started(setup),
         report=report,
         tell=lambda line: err.print(f"  {line}", highlight=False, markup=False, soft_wrap=True),
+        stay=stay,
     )
 
 
@@ -164,10 +168,23 @@ def _started(setup: RunSetup) -> bool:
 def summary_line(report: dict[str, Any]) -> str:
     """A run in one line."""
     s, m = report["summary"], report["mission"]
+    reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(s["unseen"].items()))
+    unseen = f"{s['bins'] - s['counted']} not seen ({reasons}), " if reasons else ""
     return (
-        f"{m['phase']}: {m['scanned']} of {m['viewpoints']} viewpoints, {s['counted']} of {s['bins']} bins counted, "
+        f"{m['phase']}: {m['scanned']} of {m['viewpoints']} viewpoints, {s['counted']} of {s['bins']} bins counted, {unseen}"
         f"{s['out_of_stock']} out of stock, {s['low']} low, {s['misplaced']} with something foreign, {report['seconds']:.0f} s"
     )
+
+
+def _wait(outcome: RunOutcome) -> None:
+    """Until Ctrl-C or SIGTERM; the nodes go on publishing what they know."""
+    err.print(f"  {summary_line(dict(outcome.report))}", highlight=False, soft_wrap=True)
+    err.print("  the nodes stay up; Ctrl-C ends them", highlight=False)
+    try:
+        while True:
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        pass
 
 
 def run(
@@ -178,17 +195,24 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the mission of the run folder.")] = False,
     direct: Annotated[bool, typer.Option("--direct", help="In one process, without ROS.")] = False,
     mission_id: Annotated[str, typer.Option("--mission-id", help="Name of the mission; made up when not given.")] = "",
+    stay: Annotated[bool, typer.Option("--stay", help="Keep the ROS nodes up afterwards, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Scan a store: drive the mission, process every capture, write the run folder."""
+    if stay and direct:
+        raise BadInput("--stay: keeps ROS nodes up, and --direct has none")
     chosen = load_config(config) if config is not None else None
     going_on: dict[str, Any] = {"resume": resume, "direct": direct, "mission_id": mission_id}
     with prepared(store, out_dir, config=chosen, faults_file=faults, **going_on) as setup, ended_cleanly():
         with progress("scanning") as report:
-            outcome = execute(setup, report)
+            outcome = execute(setup, report, _wait if stay else None)
     if as_json:
         print_json({"run_dir": str(out_dir), **outcome.report})
     else:
         out.print(f"{out_dir}: {summary_line(dict(outcome.report))}", highlight=False, soft_wrap=True)
+    sync = outcome.report["sync"]
+    if sync is not None and sync["state"] == "degraded":
+        text = f"the run is complete, but not synced: {sync['text']}; later: shelfscan sync {out_dir}"
+        err.print(f"shelfscan: {text}", highlight=False, markup=False, soft_wrap=True)
     if not outcome.ok:
         raise typer.Exit(1)
