@@ -440,6 +440,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 COMMANDS = [
     ["demo"], ["run"], ["replay"], ["score"], ["sync"], ["serve"], ["detect"], ["audit"], ["doctor"],
+    ["bench"], ["eval", "detection"], ["eval", "facings"],
     ["store", "build"], ["store", "check"], ["review", "list"], ["review", "approve"], ["review", "reject"],
 ]  # fmt: skip
 

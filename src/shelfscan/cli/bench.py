@@ -15,7 +15,7 @@ def bench(
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=1000, help="How often each capture is processed.")] = 3,
     store: Annotated[Path | None, typer.Option("--store", help="Simulated store; the demo store by default.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="YAML configuration.")] = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Times of the processing by stage, on rendered captures; the simulator's own time is not in them."""
     from shelfscan.config import load_config
