@@ -25,7 +25,8 @@ from shelfscan.ros.tf import TfListener
 
 #: Nav2's codes for what is found out on this side.
 UNKNOWN, TIMEOUT = 9000, 9003
-ACCEPT_S = 5.0
+ACCEPT_S = 3.0
+ACCEPT_TRIES = 3
 CANCEL_S = 3.0
 MOVED_M = 0.002
 _STATUS = {
@@ -93,11 +94,17 @@ class Nav2Navigator:
         if not client.wait_for_server(timeout_sec=patience):
             return self._failed(TIMEOUT, f"no action server {name} for {patience:.0f} s")
         alive = _Alive(self._tf)
-        accepted = _Answer(client.send_goal_async(goal, feedback_callback=alive.hear))
-        if not accepted.wait(min(ACCEPT_S, timeout_s)):
+        for _ in range(ACCEPT_TRIES):
+            # A server that was discovered a moment ago may not know its client yet: its answer is then lost, and only
+            # asking again helps. A goal that was taken twice is the same drive: the later one preempts the earlier.
+            accepted = _Answer(client.send_goal_async(goal, feedback_callback=alive.hear))
+            if accepted.wait(min(ACCEPT_S, timeout_s)):
+                break
             # If it is accepted after all, nobody wants it any more.
-            accepted.then(lambda handle: handle.accepted and handle.cancel_goal_async())
-            return self._failed(TIMEOUT, f"{name} did not answer the goal within {min(ACCEPT_S, timeout_s):.0f} s")
+            accepted.then(_let_go)
+        else:
+            asked = f"{ACCEPT_TRIES} times {min(ACCEPT_S, timeout_s):.0f} s"
+            return self._failed(TIMEOUT, f"{name} did not answer the goal within {asked}")
         handle = accepted.value
         if not handle.accepted:
             return self._failed(UNKNOWN, f"{name} rejected the goal")
@@ -128,6 +135,11 @@ class Nav2Navigator:
 
     def _failed(self, code: int, message: str) -> NavResult:
         return NavResult(False, self.pose, code, message)
+
+
+def _let_go(handle: Any) -> None:
+    if handle.accepted:
+        handle.cancel_goal_async()
 
 
 class _Alive:
