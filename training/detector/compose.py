@@ -132,8 +132,12 @@ def default_arts(rng: np.random.Generator) -> list[Art]:
 
 
 def compose(
-    rng: np.random.Generator, make: ArtMaker = default_arts, tags: list[Image] | None = None,
-    height: int = 1296, width: int = 992, robot: bool | None = None,
+    rng: np.random.Generator,
+    make: ArtMaker = default_arts,
+    tags: list[Image] | None = None,
+    height: int = 1296,
+    width: int = 992,
+    robot: bool | None = None,
 ) -> Sample:
     """One shelf picture before the camera's faults (`spoil` adds those)."""
     robot = bool(rng.random() < 0.6) if robot is None else robot
@@ -189,6 +193,7 @@ def compose(
     missing = rng.uniform(0.02, 0.14)
     pulled = rng.uniform(0.1, 1.0)
     cut = rng.uniform(0.8, 1.4)  # bay width
+    trays = float(rng.choice([0.0, 0.0, 0.15, 0.6]))
 
     for level, z in enumerate(boards):
         above = boards[level + 1] - edge if level + 1 < len(boards) else back_z + rng.uniform(0, 0.3)
@@ -215,6 +220,11 @@ def compose(
             )
         )
         strip = _solid(metal if rng.random() < 0.7 else rng.uniform(30, 255, 3), rng)
+        if rng.random() < 0.35:  # a printed strip along the edge: no product, however colourful
+            w_px = int(np.clip((right - left) * 400, 60, 2400))
+            piece = paint(rng, max(24, min(int(rng.uniform(60, 500)), w_px)), 24)
+            strip = np.tile(piece, (1, -(-w_px // piece.shape[1]), 1))[:, :w_px]
+            strip = np.dstack([strip, np.full(strip.shape[:2], 255, np.uint8)])
         quads.append((-0.01, np.array([[left, 0, z], [right, 0, z], [right, 0, under], [left, 0, under]]), strip, ambient, 0))
         x = left + rng.uniform(0, 0.15)
         clear = above - z
@@ -275,6 +285,14 @@ def compose(
                                     tone = shade * (0.65 if name == "side" else 0.8)
                                 quads.append((10.0 + yy + (0.001 if name != "front" else 0), c, texture, tone, ident))
                     x += w + gap
+            if rng.random() < trays and stack == 1:  # shelf-ready tray: its lip hides the feet of the front row
+                lip = h * rng.uniform(0.1, 0.4)
+                face = rng.uniform(90, 220, 3) if rng.random() < 0.3 else np.array([190, 150, 105]) * rng.uniform(0.7, 1.2)
+                cover = _solid(face, rng, 6)
+                if rng.random() < 0.5:
+                    cover = np.dstack([paint(rng, 120, 40), np.full((40, 120), 255, np.uint8)])
+                corners_m = np.array([[start, -0.002, z + lip], [x, -0.002, z + lip], [x, -0.002, z], [start, -0.002, z]])
+                quads.append((9.0, corners_m, cover, ambient, 0))
             if rng.random() < 0.88:  # its price tag
                 mid = start + rng.uniform(0.0, max(0.0, min(x - start, 0.3) - tag_w))
                 zt = z - (edge - tag_h) / 2 + rng.normal(0, 0.002)
@@ -415,6 +433,12 @@ def spoil(sample: Sample, rng: np.random.Generator, strength: float = 1.0) -> Sa
             )
             spot = cv2.GaussianBlur(spot, (0, 0), 8)
             img += cv2.resize(spot, (w, h))[..., None] * rng.uniform(40, 160) * strength
+    if rng.random() < 0.08:  # a cooler's door: a veil, and soft reflections of lamps in it
+        veil = cv2.resize(rng.uniform(0, 1, (5, 4)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+        x0 = int(rng.integers(w))
+        veil[:, x0 : x0 + int(rng.integers(4, 40))] += rng.uniform(0.5, 2)
+        veil = cv2.GaussianBlur(veil, (0, 0), float(rng.uniform(1, 6)))
+        img = img * rng.uniform(0.75, 0.95) + 60 * strength * veil[..., None]
     gain = rng.uniform(1 - 0.3 * strength, 1 + 0.3 * strength)
     img = 255 * np.power((img * gain).clip(0, 255) / 255, rng.uniform(0.8, 1.25))
     pick = rng.random()

@@ -15,6 +15,7 @@ import numpy as np
 
 from training.detector.art import Art, Image, photographed, procedural
 from training.detector.compose import IGNORE, Sample, compose, default_arts, spoil
+from training.detector.rich import rich_arts
 
 
 def save(sample: Sample, folder: Path, number: int) -> None:
@@ -98,12 +99,12 @@ def art_maker(data: Path | None) -> tuple[object, list[Image]]:
         print(f"without simulator packs: {e}", file=sys.stderr)
 
     def make(rng: np.random.Generator) -> list[Art]:
-        out = default_arts(rng)
-        if packs and rng.random() < 0.8:
+        out = default_arts(rng) if rng.random() < 0.25 else rich_arts(rng, products)
+        if packs and rng.random() < 0.35:
             first = int(rng.integers(len(packs)))
             out = [*out[: int(rng.integers(1, 12))], *(packs[(first + i) % len(packs)] for i in range(30))]
-        if products and rng.random() < 0.5:
-            for _ in range(int(rng.integers(2, 16))):
+        if products and rng.random() < 0.6:
+            for _ in range(int(rng.integers(2, 24))):
                 texture = products[int(rng.integers(len(products)))]
                 like = procedural(rng)
                 h = like.height_m if like.shape != "multipack" else 0.2
