@@ -5,6 +5,7 @@ and `packshots` (MIT) and stay where they are. Whole frames are kept at the scal
 photographs of single packs are laid together in threes by threes.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import argparse

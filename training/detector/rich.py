@@ -4,6 +4,7 @@ Fonts are whatever the machine has (`fonts`); pictograms are the glyphs of Noto 
 is installed. Photographs whose licence allows training serve as print on some packs. Without either the packs are plainer.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 from functools import lru_cache
@@ -79,15 +80,15 @@ def _write(img: Pil.Image, rng: np.random.Generator, box: tuple[float, float, fl
     x0, y0, x1, y1 = box
     size = max(6, int((y1 - y0) * 0.95))
     f = _font(path, size)
-    l, t, r, b = f.getbbox(text)
-    if r - l > x1 - x0 and r > l:
-        size = max(6, int(size * (x1 - x0) / (r - l)))
+    x_a, y_a, x_b, y_b = f.getbbox(text)
+    if x_b - x_a > x1 - x0 and r > l:
+        size = max(6, int(size * (x1 - x0) / (x_b - x_a)))
         f = _font(path, size)
-        l, t, r, b = f.getbbox(text)
+        x_a, y_a, x_b, y_b = f.getbbox(text)
     ink = _hsv(rng)
-    layer = Pil.new("RGBA", (int(r - l) + 12, int(b - t) + 12))
+    layer = Pil.new("RGBA", (int(x_b - x_a) + 12, int(y_b - y_a) + 12))
     edge = int(size * rng.uniform(0.04, 0.12)) if bold and rng.random() < 0.5 else 0
-    ImageDraw.Draw(layer).text((6 - l, 6 - t), text, font=f, fill=ink, stroke_width=edge, stroke_fill=_hsv(rng))
+    ImageDraw.Draw(layer).text((6 - x_a, 6 - y_a), text, font=f, fill=ink, stroke_width=edge, stroke_fill=_hsv(rng))
     if rng.random() < 0.25:
         layer = layer.rotate(float(rng.choice([90, rng.uniform(-25, 25)])), expand=True)
     img.paste(layer, (int(x0), int(y0)), layer)
@@ -171,8 +172,7 @@ def _bottle_mask(h: int, w: int, rng: np.random.Generator, jar: bool) -> np.ndar
         half = np.where(ramp, neck + (1 - neck) * np.sin(np.clip(u, 0, 1) * np.pi / 2) ** rng.uniform(0.6, 1.6), half)
         half = np.where(y >= shoulder, 1.0, half)
         half = half - rng.uniform(0, 0.14) * np.exp(-(((y - rng.uniform(0.55, 0.75)) / 0.1) ** 2)) * (y > shoulder)
-    half = half * np.where(y > 0.97, 0.94, 1.0)
-    return half
+    return half * np.where(y > 0.97, 0.94, 1.0)
 
 
 def rich(rng: np.random.Generator, hue: float | None, photos: list[Image]) -> Art:

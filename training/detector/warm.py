@@ -5,6 +5,7 @@ trains as before: each normalisation gets the mean and variance that its convolu
 and shift that undo them.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import argparse
