@@ -81,7 +81,7 @@ def _write(img: Pil.Image, rng: np.random.Generator, box: tuple[float, float, fl
     size = max(6, int((y1 - y0) * 0.95))
     f = _font(path, size)
     x_a, y_a, x_b, y_b = f.getbbox(text)
-    if x_b - x_a > x1 - x0 and r > l:
+    if x_b - x_a > x1 - x0 and x_b > x_a:
         size = max(6, int(size * (x1 - x0) / (x_b - x_a)))
         f = _font(path, size)
         x_a, y_a, x_b, y_b = f.getbbox(text)
