@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # Helpers that touch files or processes stand beside the adapters.
     ("adapters", "sim", "inputs", "runfolder", "runinfo", "bundle", "robotfile", "paths", "shm", "ready", "_leash"),
     ("config",),
-    ("bootstrap", "supervisor", "evaluation"),
+    ("bootstrap", "supervisor", "evaluation", "learn"),
     ("cli", "web", "ros"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from training.detector.export import fuse
-from training.embedder.net import SIDE, PackNet
+from shelfscan.learn.export import write_embedder
+from training.embedder.net import PackNet
 
 
 def load(checkpoint: Path) -> PackNet:
@@ -18,18 +18,7 @@ def load(checkpoint: Path) -> PackNet:
     return net.eval()
 
 
-def export(net: PackNet, path: Path) -> None:
-    """Write ``net`` (in eval mode) to an ONNX file, opset 17, any batch size."""
-    torch.onnx.export(
-        fuse(net),
-        (torch.zeros(2, 3, SIDE, SIDE),),
-        str(path),
-        opset_version=17,
-        input_names=["crops"],
-        output_names=["embedding"],
-        dynamic_axes={"crops": {0: "count"}, "embedding": {0: "count"}},
-        dynamo=False,
-    )
+export = write_embedder
 
 
 def main() -> None:
