@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shelfscan.adapters.model_store import in_use
 from shelfscan.config import ApprovalConfig, Config
 from shelfscan.errors import MissingModel
 from shelfscan.mission.machine import Rules
@@ -36,14 +37,15 @@ def _backend(wanted: str) -> str:
 def make_detector(config: Config, *, threshold: float | None = None) -> Detector:
     """The shelf detector; ``threshold`` replaces the model's own scores. Raises `MissingModel` naming what is absent."""
     name, backend = config.detector.model, _backend(config.detector.backend)
+    models = in_use(name, config.models.folder)
     try:
         if backend == "openvino":
             from shelfscan.adapters.detect_openvino import OpenvinoDetector
 
-            return OpenvinoDetector(name, threshold=threshold, threads=config.detector.threads)
+            return OpenvinoDetector(name, threshold=threshold, threads=config.detector.threads, models=models)
         from shelfscan.adapters.detect_onnx import OnnxDetector
 
-        return OnnxDetector(name, threshold=threshold, threads=config.detector.threads)
+        return OnnxDetector(name, threshold=threshold, threads=config.detector.threads, models=models)
     except ImportError as e:
         raise MissingModel(f"detector backend {backend!r} is not installed: {e}") from e
 
@@ -51,14 +53,15 @@ def make_detector(config: Config, *, threshold: float | None = None) -> Detector
 def make_embedder(config: Config) -> Embedder:
     """The product embedder. Raises `MissingModel` naming what is absent."""
     name, backend = config.embedder.model, _backend(config.embedder.backend)
+    models = in_use(name, config.models.folder)
     try:
         if backend == "openvino":
             from shelfscan.adapters.embed_openvino import OpenvinoEmbedder
 
-            return OpenvinoEmbedder(name, threads=config.embedder.threads)
+            return OpenvinoEmbedder(name, threads=config.embedder.threads, models=models)
         from shelfscan.adapters.embed_onnx import OnnxEmbedder
 
-        return OnnxEmbedder(name, threads=config.embedder.threads)
+        return OnnxEmbedder(name, threads=config.embedder.threads, models=models)
     except ImportError as e:
         raise MissingModel(f"embedder backend {backend!r} is not installed: {e}") from e
 

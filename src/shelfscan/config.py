@@ -32,6 +32,12 @@ class EmbedderConfig(_Section):
     threads: int = Field(default=2, ge=1, le=256)
 
 
+class ModelsConfig(_Section):
+    """``folder``: a site's own models, which come before the shipped ones of their names. None: only the shipped ones."""
+
+    folder: Path | None = None
+
+
 class TagsConfig(_Section):
     """Whether price tags are read."""
 
@@ -88,6 +94,7 @@ class WmsConfig(_Section):
 class Config(_Section):
     """Everything a run can be told."""
 
+    models: ModelsConfig = ModelsConfig()
     detector: DetectorConfig = DetectorConfig()
     embedder: EmbedderConfig = EmbedderConfig()
     tags: TagsConfig = TagsConfig()

@@ -51,11 +51,16 @@ def model_path(name: str, folder: Path | None = None) -> Path:
     path = folder / str(entry["file"])
     if not path.is_file():
         raise MissingModel(f"{path}: the file of model {name!r} is missing")
-    stat = path.stat()
-    found = _sha256(path, stat.st_mtime_ns, stat.st_size)
+    found = file_sha256(path)
     if found != entry["sha256"]:
         raise MissingModel(f"{path}: sha256 {found} is not the manifest's {entry['sha256']}")
     return path
+
+
+def file_sha256(path: Path) -> str:
+    """The checksum of a file, read again only when the file has changed."""
+    stat = path.stat()
+    return _sha256(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=32)

@@ -24,13 +24,15 @@ SENSITIVE = 0.02
 @app.command()
 def detection(data: Data, config: ConfigFile = None, as_json: Json = False) -> None:
     """Product boxes against COCO labels: annotations.json + images/."""
+    from shelfscan.adapters.model_store import in_use
     from shelfscan.adapters.models import model_entry
     from shelfscan.bootstrap import make_detector
     from shelfscan.config import load_config
     from shelfscan.evaluation.detection import evaluate_detection
 
     settings = load_config(config)
-    threshold = float(model_entry(settings.detector.model)["thresholds"]["PRODUCT"])
+    name = settings.detector.model
+    threshold = float(model_entry(name, in_use(name, settings.models.folder))["thresholds"]["PRODUCT"])
     with progress("eval detection") as report:
         detectors = make_detector(settings), make_detector(settings, threshold=SENSITIVE)
         result = evaluate_detection(data, *detectors, threshold, report)

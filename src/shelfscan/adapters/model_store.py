@@ -1,0 +1,178 @@
+"""A site's own models: a folder with a manifest that stands before the shipped one, version by version.
+
+``manifest.json`` there has two lists: ``models``, what is in use (as in the shipped manifest, so every backend reads it),
+and ``kept``, every version that ever was, with its card. An entry says what it ``replaced`` by checksum; rolling back
+follows that, down to the shipped weights. Files are named by checksum and never overwritten; the manifest is replaced in
+one step, last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shelfscan.adapters.models import file_sha256, manifest, model_entry, models_dir
+from shelfscan.errors import BadInput, MissingModel
+from shelfscan.runfolder import claimed, write_atomic
+
+#: Letters of a checksum that name a version.
+SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a model. ``folder`` has its file; ``used``: it is what runs take."""
+
+    name: str
+    entry: dict[str, Any]
+    folder: Path
+    shipped: bool
+    used: bool
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of its file, as its manifest says."""
+        return str(self.entry.get("sha256", ""))
+
+
+def in_use(name: str, site: Path | None) -> Path | None:
+    """The folder a model is taken from: the site's when it has one of that name, else None for the shipped one.
+
+    Raises `MissingModel` when ``site`` is given but is no folder of models.
+    """
+    if site is None:
+        return None
+    if not (site / "manifest.json").exists():
+        raise MissingModel(f"{site}: models.folder of the configuration: no manifest.json there; `shelfscan train` makes one")
+    return site if name in manifest(site) else None
+
+
+def versions(site: Path | None) -> list[Version]:
+    """Every version of every model, the shipped ones first, then the site's in the order they were made."""
+    current = manifest(site) if site is not None and (site / "manifest.json").exists() else {}
+    out = [
+        Version(name, entry, models_dir(), True, name not in current) for name, entry in sorted(manifest().items())
+    ]
+    for entry in _kept(site) if site is not None else []:
+        name = str(entry["name"])
+        used = name in current and current[name]["sha256"] == entry["sha256"]
+        out.append(Version(name, entry, site, False, used))  # type: ignore[arg-type]
+    return out
+
+
+def install(site: Path, name: str, file: Path, entry: Mapping[str, Any], card: str) -> Version:
+    """Put a new version into use; what was used before is kept. Raises `BadInput` when the folder is not usable.
+
+    ``entry``: what the manifest shall say, without name, file, bytes, checksum, card and what it replaced.
+    """
+    with claimed(site):
+        before = model_entry(name, in_use(name, site) if (site / "manifest.json").exists() else None)
+        data = file.read_bytes()
+        sha = file_sha256(file)
+        stem = f"{name}-{sha[:SHORT]}"
+        write_atomic(site / f"{stem}.onnx", data)
+        write_atomic(site / f"{stem}.md", card.encode())
+        full = {
+            "name": name, "file": f"{stem}.onnx", "bytes": len(data), "sha256": sha, **entry, "card": f"{stem}.md",
+            "replaced": before["sha256"],
+        }  # fmt: skip
+        kept = [e for e in _kept(site) if (e["name"], e["sha256"]) != (name, sha)]
+        _write(site, [*kept, full], {**_used(site), name: full})
+    return Version(name, full, site, False, True)
+
+
+def roll_back(site: Path, name: str, to: str | None = None) -> Version:
+    """Use what the current version replaced, or the version whose checksum begins with ``to`` (``shipped``: that one).
+
+    Raises `BadInput` when there is nothing to go back to.
+    """
+    with claimed(site):
+        used, kept = _used(site), [e for e in _kept(site) if e["name"] == name]
+        shipped = model_entry(name)
+        if to is None and name not in used:
+            raise BadInput(f"{site}: {name} is the shipped one already; nothing to roll back")
+        wanted = str(used[name]["replaced"]) if to is None else to
+        matches = [e for e in kept if str(e["sha256"]).startswith(wanted)]
+        if wanted == "shipped" or (not matches and str(shipped["sha256"]).startswith(wanted)):
+            matches = []
+        elif len(matches) != 1:
+            known = ", ".join([*(str(e["sha256"])[:SHORT] for e in kept), "shipped"])
+            # The shipped weights may have changed since with an update: what was replaced is gone, the new ones are there.
+            if to is not None:
+                raise BadInput(f"{site}: {to}: {'several versions' if matches else 'no version'} of {name}; known: {known}")
+            matches = []
+        if matches:
+            model_file(matches[0], site)
+            _write(site, _kept(site), {**used, name: matches[0]})
+            return Version(name, matches[0], site, False, True)
+        _write(site, _kept(site), {k: v for k, v in used.items() if k != name})
+        return Version(name, shipped, models_dir(), True, True)
+
+
+def model_file(entry: Mapping[str, Any], folder: Path) -> Path:
+    """The file of an entry, its checksum verified. Raises `MissingModel`."""
+    path = folder / str(entry["file"])
+    if not path.is_file():
+        raise MissingModel(f"{path}: the file of model {entry['name']!r} is missing")
+    found = file_sha256(path)
+    if found != entry["sha256"]:
+        raise MissingModel(f"{path}: sha256 {found} is not the manifest's {entry['sha256']}")
+    return path
+
+
+def faults(version: Version) -> list[str]:
+    """What is wrong with a version, one line each: file, checksum, size, card, shapes; nothing when it can be used."""
+    out: list[str] = []
+    entry, folder = version.entry, version.folder
+    try:
+        path = model_file(entry, folder)
+    except MissingModel as e:
+        return list(e.problems)
+    if entry.get("bytes") != path.stat().st_size:
+        out.append(f"{folder}/manifest.json: {version.name}: bytes: {entry.get('bytes')}, the file has {path.stat().st_size}")
+    if not (folder / str(entry.get("card", ""))).is_file():
+        out.append(f"{folder}/{entry.get('card')}: the card of {version.name} is missing")
+    out += [f"{folder}/manifest.json: {version.name}: {k}: missing" for k in ("licence", "data", "command") if not entry.get(k)]
+    try:
+        _open(version, path)
+    except BadInput as e:
+        out += e.problems
+    return out
+
+
+def _open(version: Version, path: Path) -> None:
+    """Raise `MissingModel` unless the file can be run and has the shapes of its kind."""
+    from shelfscan.adapters import _pack_embedder, _shelf_detector
+    from shelfscan.adapters._onnx import open_session
+
+    session = open_session(path, 1)
+    inputs = {i.name: i.shape for i in session.get_inputs()}
+    outputs = {o.name: o.shape for o in session.get_outputs()}
+    if "image" in inputs:
+        _shelf_detector.check_shapes(path, inputs, outputs)
+    elif "crops" in inputs:
+        _pack_embedder.expect_shapes(path, inputs.get("crops"), outputs.get("embedding"))
+
+
+def _used(site: Path) -> dict[str, Any]:
+    return manifest(site) if (site / "manifest.json").exists() else {}
+
+
+def _kept(site: Path) -> list[dict[str, Any]]:
+    path = site / "manifest.json"
+    if not path.exists():
+        return []
+    manifest(site)  # says what is wrong with it
+    kept = json.loads(path.read_text(encoding="utf-8")).get("kept", [])
+    if not isinstance(kept, list) or not all(isinstance(e, dict) and {"name", "file", "sha256"} <= e.keys() for e in kept):
+        raise MissingModel(f"{path}: kept: expected versions, each with name, file and sha256")
+    return kept
+
+
+def _write(site: Path, kept: list[dict[str, Any]], used: Mapping[str, Any]) -> None:
+    document = {"models": [used[k] for k in sorted(used)], "kept": kept}
+    write_atomic(site / "manifest.json", (json.dumps(document, indent=1) + "\n").encode())
+
