@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[0, 5, 10, 14])
     parser.add_argument("--kept-back", type=int, default=5, help="pictures that are only measured on")
     parser.add_argument("--minutes", type=float, default=4.0, help="a point")
+    parser.add_argument("--epochs", type=int, help="instead of minutes: how often each picture is gone through")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--norm", default=FitSettings().norm)
@@ -84,8 +85,9 @@ def main() -> None:
                     out = Path(scratch) / f"{count}-{seed}"
                     work = prepare(part, out, lambda *_: None)
                     settings = FitSettings(
-                        minutes=args.minutes, threads=args.threads, seed=seed, norm=args.norm, mosaics=args.mosaics, lr=args.lr
-                    )
+                        minutes=args.minutes, epochs=args.epochs, threads=args.threads, seed=seed,
+                        norm=args.norm, mosaics=args.mosaics, lr=args.lr,
+                    )  # fmt: skip
                     quality, steps = point(work, test, out, settings)
                     rows.append((f"{count} (seed {seed})" if len(args.seeds) > 1 else str(count), quality, str(steps)))
                     print(rows[-1], flush=True)

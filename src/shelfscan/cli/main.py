@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from shelfscan import __version__
-from shelfscan.cli import bench, demo, doctor, evaluate, photos, replay, run, score, serve, store, wms
+from shelfscan.cli import bench, demo, doctor, evaluate, label, models, photos, replay, run, score, serve, store, train, wms
 from shelfscan.cli._console import err
 from shelfscan.errors import BadInput, ShelfscanError
 
@@ -24,6 +24,9 @@ app = typer.Typer(
 app.add_typer(store.app, name="store")
 app.add_typer(wms.review, name="review")
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(train.app, name="train")
+app.add_typer(models.app, name="models")
+app.add_typer(label.app, name="label")
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)

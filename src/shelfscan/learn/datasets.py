@@ -73,13 +73,17 @@ class RawSet:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A picture that is there, with ``boxes_px`` (N, 4) float32 upright pixels and ``classes`` (N,) int64, -1 to be ignored."""
+    """A picture that is there, with ``boxes_px`` (N, 4) float32 upright pixels and ``classes`` (N,) int64, -1 to be ignored.
+
+    ``names`` are the N labels as they were given: a product's may be its SKU.
+    """
 
     path: Path
     boxes_px: NDArray[np.float32]
     classes: NDArray[np.int64]
     width_px: int
     height_px: int
+    names: tuple[str, ...]
 
     def count(self, cls: DetectionClass) -> int:
         """Boxes of a class."""
@@ -107,8 +111,11 @@ def read_dataset(path: Path, images: Path | None = None) -> Dataset:
     Raises `BadInput` with every problem of the file, and when no picture is left.
     """
     raw = read_raw(path)
-    folder = path if path.is_dir() else path.parent
-    places = [images] if images is not None else [folder / "images", folder, folder.parent / "images", folder.parent]
+    file = label_file(path)
+    folder = file if file.is_dir() else file.parent
+    places = [images] if images is not None else [folder / "images", folder]
+    if images is None and folder.name == "annotations":
+        places += [folder.parent / "images", folder.parent]
     return resolve(raw, path, [p for p in places if p.is_dir()])
 
 
@@ -247,6 +254,7 @@ def _checked(picture: RawPicture, path: Path, width: int, height: int) -> tuple[
     problems: list[str] = []
     boxes: list[tuple[float, float, float, float]] = []
     classes: list[int] = []
+    names: list[str] = []
     kx, ky = (width, height) if picture.relative else (1, 1)
     for raw in picture.boxes:
         x0, y0, x1, y1 = raw.box[0] * kx, raw.box[1] * ky, raw.box[2] * kx, raw.box[3] * ky
@@ -258,5 +266,6 @@ def _checked(picture: RawPicture, path: Path, width: int, height: int) -> tuple[
             continue
         boxes.append(cut)
         classes.append(IGNORE if raw.ignore else class_of(raw.label))
+        names.append(raw.label)
     array = np.array(boxes, np.float32).reshape(-1, 4)
-    return Labelled(path, array, np.array(classes, np.int64), width, height), problems
+    return Labelled(path, array, np.array(classes, np.int64), width, height, tuple(names)), problems

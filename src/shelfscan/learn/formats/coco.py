@@ -11,8 +11,8 @@ from shelfscan.errors import BadInput
 from shelfscan.learn.datasets import IGNORE, Labelled, RawBox, RawPicture, RawSet
 from shelfscan.model.detections import DetectionClass
 
-IGNORE_ID = len(DetectionClass)
-CATEGORIES = [{"id": int(c), "name": c.name.lower()} for c in DetectionClass] + [{"id": IGNORE_ID, "name": "ignore"}]
+#: Categories that every file has; the products' own names follow.
+USUAL = (*(c.name.lower() for c in DetectionClass), "ignore")
 
 
 def read(path: Path, data: dict[str, Any]) -> RawSet:
@@ -70,20 +70,29 @@ def _is_box(box: object) -> bool:
 
 
 def document(pictures: Sequence[tuple[str, Labelled]]) -> dict[str, Any]:
-    """A COCO document of pictures by the file name they shall have in it."""
-    out: dict[str, Any] = {"images": [], "annotations": [], "categories": CATEGORIES}
-    for image_id, (name, p) in enumerate(pictures, start=1):
-        out["images"].append({"id": image_id, "file_name": name, "width": p.width_px, "height": p.height_px})
-        for (x0, y0, x1, y1), cls in zip(p.boxes_px.tolist(), p.classes.tolist(), strict=True):
+    """A COCO document of pictures by the file name they shall have in it; products keep the names they have."""
+    given = {n for _, p in pictures for n, c in zip(p.names, p.classes.tolist(), strict=True) if _named(n, c) == n}
+    ids = {name: n for n, name in enumerate([*USUAL, *sorted(given - set(USUAL))])}
+    out: dict[str, Any] = {
+        "images": [], "annotations": [], "categories": [{"id": i, "name": name} for name, i in ids.items()],
+    }  # fmt: skip
+    for image_id, (file, p) in enumerate(pictures, start=1):
+        out["images"].append({"id": image_id, "file_name": file, "width": p.width_px, "height": p.height_px})
+        for (x0, y0, x1, y1), cls, name in zip(p.boxes_px.tolist(), p.classes.tolist(), p.names, strict=True):
             w, h = round(x1 - x0, 2), round(y1 - y0, 2)
             out["annotations"].append(
                 {
                     "id": len(out["annotations"]) + 1,
                     "image_id": image_id,
-                    "category_id": IGNORE_ID if cls == IGNORE else cls,
+                    "category_id": ids[_named(name, cls)],
                     "bbox": [round(x0, 2), round(y0, 2), w, h],
                     "area": round(w * h, 2),
                     "iscrowd": int(cls == IGNORE),
                 }
             )
     return out
+
+
+def _named(name: str, cls: int) -> str:
+    """A box's category: a product's own name, the usual one of the other classes."""
+    return "ignore" if cls == IGNORE else (name or "product") if cls == 0 else DetectionClass(cls).name.lower()

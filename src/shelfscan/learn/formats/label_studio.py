@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from shelfscan.errors import BadInput
 from shelfscan.learn.datasets import IGNORE, Labelled, RawBox, RawPicture, RawSet
@@ -154,5 +154,5 @@ def tasks(pictures: Sequence[tuple[str, Labelled, Sequence[float]]], model: str)
             )
         mean = round(float(sum(scores) / len(scores)), 4) if len(scores) else 0.0
         prediction = {"model_version": model, "score": mean, "result": result}
-        out.append({"data": {"image": f"/data/local-files/?d={name}"}, "predictions": [prediction]})
+        out.append({"data": {"image": f"/data/local-files/?d={quote(name)}"}, "predictions": [prediction]})
     return out
