@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -63,8 +64,9 @@ def detector(
     need_torch()
     _expect_folders(images, out_dir, models)
     labelled = read_dataset(data, images)
-    from shelfscan.learn.detector import FitSettings, usable_threads
+    from shelfscan.learn.detector import FitSettings
     from shelfscan.learn.detector_job import card_of, entry_of, train_detector
+    from shelfscan.learn.loop import usable_threads
     from shelfscan.learn.workset import prepare
 
     site = models or settings.models.folder or out_dir / "models"
@@ -98,10 +100,85 @@ def detector(
         print_json(result)
         return
     _compare(done, work)
-    if version is None:
-        _say(f"Not put into use: {'; '.join(done.against)}. They are in {done.file}; --force uses them anyway.")
+    _end(version is not None, done.against, site, done.file, settings.models.folder)
+
+
+@app.command()
+def embedder(
+    data: Annotated[Path, typer.Option("--data", metavar="PATH", help="A folder of pictures a SKU, or labels.csv.")],
+    out_dir: Out = Path("train-embedder"),
+    minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="Training time, at most.")] = 10.0,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Rounds through the pictures, not minutes.")] = None,
+    init: Annotated[Path | None, typer.Option("--init", metavar="FILE", help="Weights to start from: .onnx.")] = None,
+    models: Models = None,
+    force: Force = False,
+    threads: Threads = None,
+    seed: Seed = 0,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Names: pictures of single products by SKU. A quarter of each SKU's pictures is held out and compared on."""
+    from shelfscan.adapters.model_store import in_use, install
+    from shelfscan.config import load_config
+    from shelfscan.learn.need import need_torch
+    from shelfscan.runfolder import claimed
+
+    settings = load_config(config)
+    name = settings.embedder.model
+    need_torch()
+    _expect_folders(None, out_dir, models)
+    from shelfscan.learn.embedder import EmbedSettings, train_embedder
+    from shelfscan.learn.embedder_card import card_of, entry_of
+    from shelfscan.learn.loop import usable_threads
+    from shelfscan.learn.packs import files_by_sku, read_packs
+
+    files_by_sku(data)  # what is wrong is said before a folder is made
+    site = models or settings.models.folder or out_dir / "models"
+    with claimed(out_dir), progress("train embedder") as report:
+        packs = read_packs(data, out_dir, report)
+        _tell_left_out(packs.left_out)
+        used = in_use(name, site) if (site / "manifest.json").exists() else None
+        fit = EmbedSettings(minutes=minutes, epochs=epochs, seed=seed, threads=threads or usable_threads())
+        done = train_embedder(packs, out_dir, fit, report, name=name, site=used, init=init)
+        made = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        entry = entry_of(done, packs, data, _command(), made)
+        version = None
+        if force or not done.against:
+            version = install(site, name, done.file, entry, card_of(done, entry, force))
+    result = {
+        "installed": version is not None,
+        "against": done.against,
+        "models": str(site) if version is not None else None,
+        "sha256": version.sha256 if version is not None else None,
+        "file": str(version.folder / version.entry["file"]) if version is not None else str(done.file),
+        **entry["metrics"],
+        "training_pictures": packs.train,
+        "skus": len(packs.packs),
+        "steps": done.steps,
+        "seconds": round(done.seconds, 1),
+        "stopped_early": done.stopped_early,
+        "left_out": list(packs.left_out),
+    }
+    if as_json:
+        print_json(result)
+        return
+    table = Table(title=f"{packs.held_out} held-out pictures of {len(packs.packs)} SKUs")
+    for column in ("weights", "top-1", "right and not unknown", "top-1 of drawn packages"):
+        table.add_column(column)
+    rows = [("shipped", done.shipped), ("new", done.new)]
+    if done.used is not done.shipped:
+        rows.insert(1, ("in use", done.used))
+    for title, q in rows:
+        table.add_row(title, f"{q.top1:.3f}", f"{q.named:.3f}", f"{q.drawn_top1:.3f}")
+    out.print(table)
+    _end(version is not None, done.against, site, done.file, settings.models.folder)
+
+
+def _end(installed: bool, against: list[str], site: Path, file: Path, configured: Path | None) -> None:
+    if not installed:
+        _say(f"Not put into use: {'; '.join(against)}. They are in {file}; --force uses them anyway.")
     else:
-        _say(f"In use from {site}{' (forced)' if done.against else ''}. {_how_to_use(site, settings.models.folder)}")
+        _say(f"In use from {site}{' (forced)' if against else ''}. {_how_to_use(site, configured)}")
 
 
 def _compare(done: Outcome, work: Workset) -> None:
@@ -118,9 +195,13 @@ def _compare(done: Outcome, work: Workset) -> None:
     out.print(table)
 
 
-def _tell_data(work: Any) -> None:
-    for problem in work.left_out:
+def _tell_left_out(problems: Sequence[str]) -> None:
+    for problem in problems:
         err.print(f"shelfscan: left out: {problem}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell_data(work: Workset) -> None:
+    _tell_left_out(work.left_out)
     text = f"{len(work.train)} pictures to train on, {len(work.held_out)} held out"
     few = "; with so few held out the comparison is rough" if len(work.held_out) < 4 else ""
     err.print(f"shelfscan: {text}{few}", highlight=False, markup=False, soft_wrap=True)

@@ -7,15 +7,13 @@ not been.
 
 from __future__ import annotations
 
+import copy
 import math
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shelfscan.adapters._shelf_detector import DetectorSettings, ShelfDetector
-from shelfscan.errors import BadInput, MissingModel
+from shelfscan.errors import MissingModel
 from shelfscan.learn.augment import Crop, crop, mosaic, spoil
 from shelfscan.learn.judge import quick_ap
+from shelfscan.learn.loop import average, groups, has_bf16, resume, store
 from shelfscan.learn.loss import loss
 from shelfscan.learn.net import Conv, ShelfNet, cells
 from shelfscan.learn.unfold import unfold_detector
@@ -183,13 +182,13 @@ def fit(
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = net.to(device=device, memory_format=torch.channels_last)
-    ema = _copy(net)
-    optimiser = torch.optim.AdamW(_groups(net), lr=settings.lr, betas=(0.9, 0.99))
+    ema = copy.deepcopy(net).eval()
+    optimiser = torch.optim.AdamW(groups(net), lr=settings.lr, betas=(0.9, 0.99))
     steps, spent, since = 0, 0.0, 0
     history: list[dict[str, float]] = []
     best_ap, best = -1.0, {k: v.clone() for k, v in ema.state_dict().items()}
     stopped = False
-    state = _resume(checkpoint, key)
+    state = resume(checkpoint, key)
     if state is not None:
         net.load_state_dict(state["net"])
         ema.load_state_dict(state["ema"])
@@ -204,14 +203,12 @@ def fit(
         return steps / (settings.epochs * per_epoch) if settings.epochs is not None else spent / budget
 
     def save() -> None:
-        part = checkpoint.with_suffix(".part")
         whole = {
             "key": key, "net": net.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(),
             "steps": steps, "spent": spent, "since": since, "history": history, "best_ap": best_ap, "best": best,
             "stopped": stopped, "width": net.width, "settings": asdict(settings),
         }  # fmt: skip
-        torch.save(whole, part)
-        part.replace(checkpoint)
+        store(checkpoint, whole)
 
     def look() -> None:
         nonlocal best_ap, best, since
@@ -234,7 +231,7 @@ def fit(
             group["lr"] = rate
         _train_mode(net, settings.norm)
         images = x.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or _bf16()):
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or has_bf16()):
             distances, logits = net(images)
         cls, box = loss(distances, logits, points, strides, [(b.to(device), c.to(device)) for b, c in truths])
         optimiser.zero_grad(set_to_none=True)
@@ -242,7 +239,7 @@ def fit(
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimiser.step()
         steps += 1
-        _average(ema, net, min(0.995, steps / (steps + 20)))
+        average(ema, net, min(0.995, steps / (steps + 20)))
         now = time.monotonic()
         # A machine that slept has not trained.
         spent, last = spent + min(now - last, 30.0), now
@@ -253,26 +250,11 @@ def fit(
             stopped = since >= settings.patience and done < 1 and done > 0.3
             save()
             last = time.monotonic()  # looking is not training
-        now_ap = f"AP {history[-1]['ap']:.3f}, best {best_ap:.3f}"
-        report(f"step {steps}, {now_ap}", min(done, 1.0))
+        report(f"AP {history[-1]['ap']:.3f}, best {best_ap:.3f}", min(done, 1.0))
     batches.close()
     save()
     ema.load_state_dict(best)
     return Fitted(ema.eval().cpu(), best_ap, steps, spent, stopped, history)
-
-
-def _copy(net: ShelfNet) -> ShelfNet:
-    import copy
-
-    return copy.deepcopy(net).eval()
-
-
-def _bf16() -> bool:
-    """Whether half precision pays: only where the processor multiplies it in hardware (elsewhere it is emulated)."""
-    with suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        return "avx512_bf16" in flags or "amx_bf16" in flags
-    return False
 
 
 def _train_mode(net: ShelfNet, norm: str) -> None:
@@ -281,35 +263,3 @@ def _train_mode(net: ShelfNet, norm: str) -> None:
         for module in net.modules():
             if isinstance(module, Conv):
                 module.bn.eval()
-
-
-def _groups(net: nn.Module) -> list[dict[str, Any]]:
-    weights = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    return [{"params": weights, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
-
-
-@torch.no_grad()
-def _average(ema: nn.Module, net: nn.Module, keep: float) -> None:
-    for a, b in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
-        if a.dtype.is_floating_point:
-            a.lerp_(b, 1 - keep)
-        else:
-            a.copy_(b)
-
-
-def _resume(checkpoint: Path, key: str) -> dict[str, Any] | None:
-    if not checkpoint.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        return state if state["key"] == key else None
-    except Exception as e:  # torch raises whatever it meets in the file
-        raise BadInput(f"{checkpoint}: not a checkpoint of this command: {str(e).splitlines()[0]}; use another --out") from e
-
-
-def usable_threads() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-

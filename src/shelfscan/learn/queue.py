@@ -20,13 +20,13 @@ from shelfscan.perception.recognise import Recogniser
 from shelfscan.ports import Detector
 
 #: Scores within this of the threshold could as well have been on its other side.
-NEAR = 0.15
+NEAR = 0.1
 #: Similarities that differ by less than this are a tie.
 TIE = 0.03
 #: How much a doubt of each kind counts; one near the threshold counts up to 1, the nearer the more.
 WEIGHTS = {"disagreement": 0.8, "unknown": 0.7, "tie": 0.6}
-#: Doubtful boxes of a picture that are counted: a huge picture shall not win by its size alone.
-COUNTED = 15
+#: A picture with fewer boxes than this is not worth more for having so few.
+FEW = 10
 #: How far likeness to a chosen picture lowers the worth of another.
 ALIKE = 0.7
 
@@ -52,8 +52,8 @@ class Reviewed:
 
     @property
     def worth(self) -> float:
-        """Mean weight of the heaviest doubts, absent ones as zero; 0..1."""
-        return float(sum(sorted((d.weight for d in self.doubts), reverse=True)[:COUNTED]) / COUNTED)
+        """Doubt a box, 0..1: what a person's clicks in this picture would teach, however large it is."""
+        return sum(d.weight for d in self.doubts) / max(len(self.doubts), len(self.drafts), FEW)
 
 
 def review(detector: Detector, thresholds: Sequence[float], picture: Rgb, recogniser: Recogniser | None) -> Reviewed:
