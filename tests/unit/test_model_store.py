@@ -1,0 +1,119 @@
+"""A site's own models: in use before the shipped ones, never overwritten, and undone version by version."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shelfscan.adapters.model_store import faults, in_use, install, roll_back, versions
+from shelfscan.adapters.models import manifest, model_path
+from shelfscan.bootstrap import make_detector
+from shelfscan.config import load_config
+from shelfscan.errors import BadInput, MissingModel
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = str(manifest()["detector"]["sha256"])
+
+
+def variant(folder: Path, word: str) -> Path:
+    """The shipped network in a file with other bytes: one more text of the model's description."""
+    file = folder / f"{word}.onnx"
+    text = word.encode()
+    file.write_bytes(model_path("detector").read_bytes() + b"\x32" + bytes([len(text)]) + text)
+    return file
+
+
+def entry(threshold: float) -> dict[str, object]:
+    kept = {k: v for k, v in manifest()["detector"].items() if k in ("classes", "iou", "licence", "input")}
+    thresholds = {"PRODUCT": threshold, "PRICE_TAG": 0.5, "EMPTY": 0.5}
+    return {**kept, "thresholds": thresholds, "data": "twenty photographs", "command": "shelfscan train detector"}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "site"
+    for n, word in enumerate(["one", "two"]):
+        install(folder, "detector", variant(tmp_path, word), entry(0.3 + 0.1 * n), f"# {word}\n")
+    return folder
+
+
+def used(site: Path) -> str:
+    (one,) = (v for v in versions(site) if v.name == "detector" and v.used)
+    return one.sha256
+
+
+def test_what_is_installed_is_used_and_the_rest_is_shipped(site: Path) -> None:
+    config = load_config(None, {"models.folder": site, "detector.backend": "onnx"})
+    detector = make_detector(config)
+    assert detector.settings.thresholds[0] == pytest.approx(0.4)  # type: ignore[attr-defined]
+    assert "detector-" in detector.description
+    assert in_use("embedder", site) is None
+    found = detector.detect(np.full((96, 96, 3), 127, np.uint8))
+    assert found.scores.dtype == np.float32
+
+
+def test_every_version_is_kept_with_its_card(site: Path) -> None:
+    mine = [v for v in versions(site) if not v.shipped]
+    assert [v.used for v in mine] == [False, True]
+    assert [(site / v.entry["card"]).read_text() for v in mine] == ["# one\n", "# two\n"]
+    assert mine[0].entry["replaced"] == SHIPPED
+    assert mine[1].entry["replaced"] == mine[0].sha256
+    assert [p for v in versions(site) for p in faults(v)] == []
+
+
+def test_rolling_back_goes_down_to_the_shipped_weights(site: Path) -> None:
+    one, two = (v.sha256 for v in versions(site) if not v.shipped)
+    assert used(site) == two
+    assert roll_back(site, "detector").sha256 == one
+    assert used(site) == one
+    assert roll_back(site, "detector").shipped
+    assert used(site) == SHIPPED
+    assert in_use("detector", site) is None
+    with pytest.raises(BadInput, match="nothing to roll back"):
+        roll_back(site, "detector")
+    assert roll_back(site, "detector", two[:8]).sha256 == two
+    assert roll_back(site, "detector", "shipped").shipped
+    with pytest.raises(BadInput, match="0000: no version of detector; known"):
+        roll_back(site, "detector", "0000")
+
+
+def test_a_version_whose_file_was_changed_is_not_gone_back_to(site: Path) -> None:
+    one = next(v for v in versions(site) if not v.shipped)
+    file = site / one.entry["file"]
+    file.write_bytes(file.read_bytes()[:-1])
+    before = (site / "manifest.json").read_bytes()
+    with pytest.raises(MissingModel, match="is not the manifest's"):
+        roll_back(site, "detector")
+    assert (site / "manifest.json").read_bytes() == before
+    assert any("sha256" in p for p in faults(one))
+
+
+def test_a_configured_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingModel, match=r"models\.folder of the configuration: no manifest\.json"):
+        make_detector(load_config(None, {"models.folder": tmp_path}))
+
+
+def shelfscan(*arguments: object) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "shelfscan.cli.main", *map(str, arguments)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_the_commands_list_verify_and_roll_back(site: Path) -> None:
+    listed = json.loads(shelfscan("models", "list", "--models", site, "--json").stdout)
+    assert [v["used"] for v in listed if v["name"] == "detector"] == [False, False, True]
+    assert shelfscan("models", "verify", "--models", site).returncode == 0
+    done = json.loads(shelfscan("models", "rollback", "detector", "--models", site, "--json").stdout)
+    assert done["sha256"] == used(site)
+    next(site.glob("detector-*.md")).unlink()
+    broken = shelfscan("models", "verify", "--models", site)
+    assert broken.returncode == 1
+    assert "card of detector is missing" in broken.stderr
+    assert shelfscan("models", "rollback", "detector").returncode == 2
+    assert shelfscan("models", "list", "--models", site / "nowhere").returncode == 2
