@@ -68,11 +68,7 @@ def judge(detector: Detector, samples: Sequence[Sample], thresholds: dict[str, f
     labelled = [c for c in DetectionClass if any((s.classes == int(c)).any() for s in samples)]
     if choose:
         for cls in labelled:
-            errors = {t: _count_mae(looks, samples, cls, t) for t in STEPS}
-            least = min(errors.values())
-            # Among equals the middle one: what lies at an edge is the first to turn wrong elsewhere.
-            best = [t for t in STEPS if errors[t] <= least + 1e-9]
-            used[cls.name] = best[len(best) // 2]
+            used[cls.name] = _least(np.array([_count_mae(looks, samples, cls, t) for t in STEPS]))
     measures = {
         c: coco_measures([_truth(s, c) for s in samples], [v.full.of(c) for v in looks]) for c in labelled
     }
@@ -86,6 +82,17 @@ def judge(detector: Detector, samples: Sequence[Sample], thresholds: dict[str, f
         measures[DetectionClass.EMPTY]["ap50"] if DetectionClass.EMPTY in measures else None,
         used,
     )
+
+
+def _least(errors: NDArray[np.float64]) -> float:
+    """The step with the least error of itself and its neighbours: a few pictures have lucky single steps.
+
+    Among equals the middle one, because what lies at an edge is the first to turn wrong elsewhere.
+    """
+    padded = np.pad(errors, 2, mode="edge")
+    smooth = np.convolve(padded, np.ones(5) / 5, mode="valid")
+    best = np.flatnonzero(smooth <= smooth.min() + 1e-9)
+    return STEPS[int(best[len(best) // 2])]
 
 
 def better(new: Quality, old: Quality) -> list[str]:
