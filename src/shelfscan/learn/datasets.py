@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,7 +227,10 @@ def find_picture(name: str, places: Iterable[Path]) -> Path | None:
 def upright_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels with the EXIF rotation applied, from the file's head. Raises `BadInput`."""
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
             w, h = picture.size
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:

@@ -1,6 +1,6 @@
-"""Training the detector on a store's own pictures, from the weights that are in use.
+"""Training the detector on a store's own pictures, from the shipped weights.
 
-Classes that no label speaks of stay as the starting weights see them: what those find of them in the training pictures
+Classes that no label speaks of stay as the shipped weights see them: what those find of them in the training pictures
 counts as labelled. Everything is a function of settings and step, so a training that was stopped goes on as if it had
 not been.
 """

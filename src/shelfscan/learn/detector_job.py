@@ -38,16 +38,16 @@ class Outcome:
 def train_detector(
     work: Workset, out: Path, settings: FitSettings, report: Report, *, name: str, site: Path | None, init: Path | None
 ) -> Outcome:
-    """Train from ``init`` (by default the weights in use), export to ``out`` and compare on the held-out pictures.
+    """Train from ``init`` (by default the shipped weights), export to ``out`` and compare on the held-out pictures.
 
     ``site``: folder of the weights in use when they are not the shipped ones. A training that was stopped in ``out`` goes
-    on. Raises `BadInput`, `MissingModel`.
+    on; each starts from the same weights, so that pictures can be added again and again without old ones counting twice.
+    Raises `BadInput`, `MissingModel`.
     """
-    used = model_path(name, site)
-    start = init or used
+    start = init or model_path(name)
     if not start.is_file():
         raise BadInput(f"{start}: no such weights to start from")
-    samples = with_drafts(work, OnnxDetector(name, models=site, threads=settings.threads), report)
+    samples = with_drafts(work, OnnxDetector(name, threads=settings.threads), report)
     start_sha = file_sha256(start)
     relevant = {k: v for k, v in asdict(settings).items() if k not in ("threads", "minutes", "epochs")}
     key = hashlib.sha256(json.dumps([start_sha, work.fingerprint, relevant], sort_keys=True).encode()).hexdigest()
@@ -123,7 +123,7 @@ def card_of(outcome: Outcome, entry: Mapping[str, Any], forced: bool) -> str:
 Made {entry["made"]} by `{entry["command"]}` from the weights {outcome.init_sha256[:12]}: {fitted.steps} steps in
 {fitted.seconds / 60:.1f} minutes{stopped}. Licence: {entry["licence"]}.
 
-**Trained on** {entry["data"]}. Classes without a label there were kept as the starting weights see them.
+**Trained on** {entry["data"]}. Classes without a label there were kept as the shipped weights see them.
 {note}
 **Measured** on {entry["metrics"]["held_out_pictures"]} held-out pictures of the same data, the same for all rows:
 

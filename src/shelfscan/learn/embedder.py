@@ -1,4 +1,4 @@
-"""Training the embedder on a store's own products, from the weights that are in use.
+"""Training the embedder on a store's own products, from the shipped weights.
 
 As in recognition, a product's gallery views are averaged into its prototype and each shelf view must find it among
 all of the batch. Part of the batches are drawn packages, so that what was known is not lost.
@@ -164,8 +164,11 @@ class Views:
 def train_embedder(
     data: PackSet, out: Path, settings: EmbedSettings, report: Report, *, name: str, site: Path | None, init: Path | None
 ) -> EmbedOutcome:
-    """Train from ``init`` (by default the weights in use) and compare; goes on when stopped. Raises `BadInput`."""
-    start = init or model_path(name, site)
+    """Train from ``init`` (by default the shipped weights) and compare with those in use; goes on when stopped.
+
+    Raises `BadInput`, `MissingModel`.
+    """
+    start = init or model_path(name)
     if not start.is_file():
         raise BadInput(f"{start}: no such weights to start from")
     torch.set_num_threads(settings.threads)

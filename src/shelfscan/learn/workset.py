@@ -60,10 +60,11 @@ class Workset:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a training picture or a label of one does."""
+        """Changes whenever a picture, a label or the split does."""
         digest = hashlib.sha256()
-        for s in self.train:
-            digest.update(s.sha256.encode() + s.boxes_px.tobytes() + s.classes.tobytes())
+        for side, samples in ((b"train", self.train), (b"held out", self.held_out)):
+            for s in samples:
+                digest.update(side + s.sha256.encode() + s.boxes_px.tobytes() + s.classes.tobytes())
         return digest.hexdigest()
 
     def boxes(self, cls: DetectionClass) -> int:
