@@ -13,7 +13,6 @@ from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import PoseStamped
 from nav2_msgs.action import DockRobot, FollowWaypoints, NavigateThroughPoses, NavigateToPose, UndockRobot
 from nav_msgs.msg import Goals, Odometry
-from rclpy.action import ActionClient
 from robot_processes import DEMO, Robot, result_of, until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import BatteryState, CameraInfo, CompressedImage, Image, LaserScan
@@ -22,6 +21,7 @@ from std_srvs.srv import Trigger
 from shelfscan.bundle import load_bundle
 from shelfscan.model.geometry import Pose2D, pose2d_of
 from shelfscan.ros import qos
+from shelfscan.ros.actions import ActionClient
 from shelfscan.ros.convert import gray_of, jpeg_of, stamp_ns_of, to_pose_stamped
 from shelfscan.ros.tf import TfListener
 

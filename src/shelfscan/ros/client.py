@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 
 import rclpy
-from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from shelfscan_msgs.action import ScanStore
 
+from shelfscan.ros.actions import ActionClient
 from shelfscan.ros.nodes import NAMESPACE
 
 

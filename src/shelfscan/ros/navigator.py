@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from action_msgs.msg import GoalStatus
 from nav2_msgs.action import DockRobot, NavigateToPose, UndockRobot
-from rclpy.action import ActionClient
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from shelfscan.model.geometry import Array, Pose2D, pose2d_of
 from shelfscan.ports import NavResult
+from shelfscan.ros.actions import ActionClient
 from shelfscan.ros.convert import to_pose_stamped
 from shelfscan.ros.tf import TfListener
 
