@@ -1,0 +1,126 @@
+"""Local features of a crop, and how many of them two crops share in one consistent geometry.
+
+An embedding says what a pack is like as a whole; the print on it says which pack it is. Features are RootSIFT
+(Arandjelović and Zisserman, CVPR 2012) on crops brought to one size, because small crops have too few of them
+otherwise. Every pair of alike features gives, by its places, scales and orientations, a whole similarity transform (fast
+spatial matching, Philbin et al., CVPR 2007); the one that most pairs agree with is refined to an affine one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfscan.model.imaging import Rgb
+
+#: Crops are brought to this longer side.
+SIDE_PX = 448
+#: The strongest features are kept.
+MOST = 400
+CONTRAST = 0.02
+#: A feature's best counterpart must be this much nearer than its second best (Lowe's ratio).
+RATIO = 0.9
+#: Packs on a shelf stand upright, as on their reference pictures.
+MOST_TURN_RAD = np.deg2rad(40.0)
+#: What agrees with a transform: place (plus a share of the distance), orientation, scale (octaves).
+NEAR_PX, NEAR_SHARE, NEAR_TURN_RAD, NEAR_OCTAVES = 25.0, 0.12, np.deg2rad(30.0), 0.5
+#: ... and with the refined one.
+FIT_PX, LOOSER = 14.0, 1.3
+#: Features nearer than this are one place: a strong corner gives several.
+SAME_PX = 3.0
+
+
+@dataclass(frozen=True)
+class LocalFeatures:
+    """N features: ``places_px`` (N, 2), ``sizes_px`` (N,), ``angles_rad`` (N,), ``descriptors`` (N, 128) float32 unit rows."""
+
+    places_px: NDArray[np.float32]
+    sizes_px: NDArray[np.float32]
+    angles_rad: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.places_px)
+
+
+def local_features(crop: Rgb) -> LocalFeatures:
+    """The features of a crop (H, W, 3); none of a plain one."""
+    gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    scale = SIDE_PX / max(gray.shape)
+    size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
+    gray = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    sift = cv2.SIFT_create(nfeatures=MOST, contrastThreshold=CONTRAST, enable_precise_upscale=True)
+    keypoints, raw = sift.detectAndCompute(gray, None)
+    if raw is None or not len(keypoints):
+        none = np.zeros(0, np.float32)
+        return LocalFeatures(np.zeros((0, 2), np.float32), none, none, np.zeros((0, 128), np.float32))
+    descriptors = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-6)).astype(np.float32)
+    return LocalFeatures(
+        np.array([k.pt for k in keypoints], np.float32),
+        np.array([k.size for k in keypoints], np.float32),
+        np.deg2rad(np.array([k.angle for k in keypoints], np.float32)),
+        descriptors,
+    )
+
+
+def shared_places(query: LocalFeatures, reference: LocalFeatures) -> int:
+    """How many places of a query are found on a reference in one consistent geometry; 0 when there is none."""
+    if min(len(query), len(reference)) < 3:
+        return 0
+    mine, theirs = _alike(query, reference)
+    if len(mine) < 3:
+        return 0
+    p, q = query.places_px[mine], reference.places_px[theirs]
+    octaves = np.log2(reference.sizes_px[theirs] / query.sizes_px[mine])
+    turn = _turned(reference.angles_rad[theirs] - query.angles_rad[mine])
+    tried = np.flatnonzero((np.abs(octaves) < 1.6) & (np.abs(turn) < MOST_TURN_RAD))
+    if not len(tried):
+        return 0
+    # Pair h as a transform: where it takes every pair's place on the query, against where that pair's counterpart is.
+    zoom = 2.0 ** octaves[tried]
+    cos, sin = (zoom * np.cos(turn[tried]))[:, None], (zoom * np.sin(turn[tried]))[:, None]
+    dx, dy = p[None, :, 0] - p[tried, 0][:, None], p[None, :, 1] - p[tried, 1][:, None]
+    off_x = cos * dx - sin * dy + q[tried, 0][:, None] - q[None, :, 0]
+    off_y = sin * dx + cos * dy + q[tried, 1][:, None] - q[None, :, 1]
+    turn_off = np.abs(_turned(turn[None] - turn[tried][:, None]))
+    octaves_off = np.abs(octaves[None] - octaves[tried][:, None])
+    near = NEAR_PX + NEAR_SHARE * np.hypot(dx, dy) * zoom[:, None]
+    agree = (np.hypot(off_x, off_y) < near) & (turn_off < NEAR_TURN_RAD) & (octaves_off < NEAR_OCTAVES)
+    best = int(agree.sum(axis=1).argmax())
+    kept = agree[best]
+    loosely = (turn_off[best] < LOOSER * NEAR_TURN_RAD) & (octaves_off[best] < LOOSER * NEAR_OCTAVES)
+    homogeneous = np.c_[p, np.ones(len(p), np.float32)]
+    for _ in range(2):
+        if kept.sum() < 4:
+            break
+        affine, *_ = np.linalg.lstsq(homogeneous[kept], q[kept], rcond=None)
+        fits = (np.linalg.norm(homogeneous @ affine - q, axis=1) < FIT_PX) & loosely
+        if fits.sum() < 4:
+            break
+        kept = fits
+    return min(_distinct(p[kept]), _distinct(q[kept]))
+
+
+def _alike(query: LocalFeatures, reference: LocalFeatures) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of query features and their counterparts that are clearly nearer than the second nearest."""
+    cosines = query.descriptors @ reference.descriptors.T
+    rows = np.arange(len(cosines))
+    best = cosines.argmax(axis=1)
+    first = np.sqrt(np.maximum(2 - 2 * cosines[rows, best], 0.0))
+    cosines[rows, best] = -1.0
+    second = np.sqrt(np.maximum(2 - 2 * cosines.max(axis=1), 1e-9))
+    clear = np.flatnonzero(first < RATIO * second)
+    return clear, best[clear]
+
+
+def _turned(angle: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Angles in -π..π."""
+    out: NDArray[np.float32] = (angle + np.pi) % (2 * np.pi) - np.pi
+    return out
+
+
+def _distinct(places_px: NDArray[np.float32]) -> int:
+    return len({(int(x / SAME_PX), int(y / SAME_PX)) for x, y in places_px.tolist()})
