@@ -20,18 +20,26 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
+from shelfscan.learn.unfold import unfold_embedder
 from training.embedder.data import FlatArt, classes_of
 from training.embedder.net import PackNet
 from training.embedder.pool import Renders
+from training.embedder.textures import photographed, printed
 
 GALLERY, SHELF = 2, 2
+#: Share of batches from printed fronts and labelled photographs, where there are any.
+MORE = 0.55
+LABELS = Path("training/labels")
 
 
 class Views(IterableDataset[Tensor]):
     """Endless batches (P · (GALLERY + SHELF), 3, SIDE, SIDE) uint8: per pack its gallery views, then its shelf views."""
 
-    def __init__(self, packs: int, seed: int, count: int, renders: Path | None, share: float) -> None:
+    def __init__(
+        self, packs: int, seed: int, count: int, renders: Path | None, share: float, printed: int = 0, data: Path | None = None
+    ) -> None:
         self.packs, self.seed, self.count, self.renders, self.share = packs, seed, count, renders, share
+        self.printed, self.data = printed, data
 
     def __iter__(self) -> Iterator[Tensor]:
         cv2.setNumThreads(1)
@@ -39,9 +47,15 @@ class Views(IterableDataset[Tensor]):
         rng = np.random.default_rng([self.seed, worker.id if worker else 0, int(time.time())])
         flat = FlatArt(7_000_001, self.packs)
         renders = Renders(self.renders) if self.renders else None
+        more = [printed(self.printed, self.seed + 1, self.data)] if self.printed else []
+        more += [photographed(LABELS, self.data)] if self.data else []
         while True:
             views = []
-            if renders is not None and rng.random() < self.share:
+            if more and rng.random() < MORE:
+                source = more[int(rng.integers(len(more)))]
+                for which in source.classes(rng, self.count):
+                    views += source.views(which, rng, GALLERY, SHELF)
+            elif renders is not None and rng.random() < self.share:
                 for sku in renders.classes(rng, self.count):
                     views += renders.views(sku, rng, GALLERY, SHELF)
             else:
@@ -55,13 +69,15 @@ class Views(IterableDataset[Tensor]):
 def main() -> None:
     p = argparse.ArgumentParser(description="Train the embedder.")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--init", type=Path)
+    p.add_argument("--init", type=Path, help="checkpoint, or exported weights (.onnx)")
     p.add_argument("--minutes", type=float, default=20)
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--packs", type=int, default=3000)
     p.add_argument("--classes", type=int, default=40, help="packs a batch")
     p.add_argument("--renders", type=Path, help="crop pool of rendered training stores")
     p.add_argument("--share", type=float, default=0.7, help="share of batches from renders")
+    p.add_argument("--printed", type=int, default=0, help="printed fronts with real fonts")
+    p.add_argument("--data", type=Path, help="folder with packshots/ and price_tags/: labelled photographs, and print on fronts")
     p.add_argument("--sharpness", type=float, default=16.0)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--workers", type=int, default=1)
@@ -78,11 +94,15 @@ def main() -> None:
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         ema, spent, steps = state["ema"], state["spent"], state["steps"]
+    elif args.init and args.init.suffix == ".onnx":
+        first = Views(200, args.seed, args.classes, args.renders, 0.0)
+        net.load_state_dict(unfold_embedder(args.init, next(iter(first)).float() / 255).state_dict())
+        ema = {k: v.clone() for k, v in net.state_dict().items()}
     elif args.init:
         ema = torch.load(args.init, weights_only=False)["ema"]
         net.load_state_dict(ema)
         ema = {k: v.clone() for k, v in net.state_dict().items()}
-    views = Views(args.packs, args.seed, args.classes, args.renders, args.share)
+    views = Views(args.packs, args.seed, args.classes, args.renders, args.share, args.printed, args.data)
     loader = iter(DataLoader(views, batch_size=None, num_workers=args.workers, prefetch_factor=3))
     budget, last, saved, mean = args.minutes * 60, time.time(), time.time(), np.array([3.0, 0.0])
     while spent < budget:
@@ -93,12 +113,13 @@ def main() -> None:
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
             out = net(x)
-        out = out.view(args.classes, GALLERY + SHELF, -1)
+        classes = len(out) // (GALLERY + SHELF)
+        out = out.view(classes, GALLERY + SHELF, -1)
         prototypes = F.normalize(out[:, :GALLERY].mean(1), dim=1)
         queries = out[:, GALLERY:].flatten(0, 1)
-        goal = torch.arange(args.classes).repeat_interleave(SHELF)
+        goal = torch.arange(classes).repeat_interleave(SHELF)
         logits = args.sharpness * (queries @ prototypes.t())
-        logits = logits - 0.1 * args.sharpness * F.one_hot(goal, args.classes)  # margin
+        logits = logits - 0.1 * args.sharpness * F.one_hot(goal, classes)  # margin
         loss = F.cross_entropy(logits, goal)
         right = float((logits.detach().argmax(1) == goal).float().mean())
         optimiser.zero_grad(set_to_none=True)
