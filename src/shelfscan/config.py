@@ -32,6 +32,12 @@ class EmbedderConfig(_Section):
     threads: int = Field(default=2, ge=1, le=256)
 
 
+class RecognitionConfig(_Section):
+    """When a product is looked at closely (local features, colours in place): when the embedding leaves doubt, or as said."""
+
+    verify: Literal["never", "doubt", "always"] = "doubt"
+
+
 class ModelsConfig(_Section):
     """``folder``: a site's own models, which come before the shipped ones of their names. None: only the shipped ones."""
 
@@ -97,6 +103,7 @@ class Config(_Section):
     models: ModelsConfig = ModelsConfig()
     detector: DetectorConfig = DetectorConfig()
     embedder: EmbedderConfig = EmbedderConfig()
+    recognition: RecognitionConfig = RecognitionConfig()
     tags: TagsConfig = TagsConfig()
     mission: MissionConfig = MissionConfig()
     sim: SimConfig = SimConfig()

@@ -1,4 +1,4 @@
-"""More packs to tell apart: printed fronts with real fonts (`training.detector.rich`) and products cut from labelled photographs.
+"""More packs to tell apart: printed fronts with real fonts (`training.detector.rich`) and products of labelled photographs.
 
 A product cut from a photograph is a class of its own: its views are that one cut, placed, lit and spoiled anew. Two cuts of
 one photograph may be the same product, so a batch never holds two of one photograph.

@@ -77,7 +77,7 @@ def main() -> None:
     p.add_argument("--renders", type=Path, help="crop pool of rendered training stores")
     p.add_argument("--share", type=float, default=0.7, help="share of batches from renders")
     p.add_argument("--printed", type=int, default=0, help="printed fronts with real fonts")
-    p.add_argument("--data", type=Path, help="folder with packshots/ and price_tags/: labelled photographs, and print on fronts")
+    p.add_argument("--data", type=Path, help="folder with packshots/ and price_tags/: labelled photographs, print on fronts")
     p.add_argument("--sharpness", type=float, default=16.0)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--workers", type=int, default=1)

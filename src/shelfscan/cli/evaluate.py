@@ -145,7 +145,7 @@ def _enroller(settings: Any) -> Any:
     from shelfscan.bootstrap import make_embedder, make_recogniser
 
     embedder = make_embedder(settings)
-    return lambda references: make_recogniser(embedder, references)
+    return lambda references: make_recogniser(settings, embedder, references)
 
 
 def _tell(what: str, data: Path, result: dict[str, Any], as_json: bool) -> None:

@@ -52,7 +52,7 @@ def queue(
     thresholds = [float(entry["thresholds"][c.name]) for c in DetectionClass]
     detector = make_detector(settings, threshold=max(0.02, min(thresholds) / 2))
     with progress("label queue") as report:
-        recogniser = make_recogniser(make_embedder(settings), references) if references is not None else None
+        recogniser = make_recogniser(settings, make_embedder(settings), references) if references is not None else None
         seen: list[Reviewed] = []
         names: list[str] = []
         for label, _, picture, done in pictures:

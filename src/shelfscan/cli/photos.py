@@ -135,7 +135,7 @@ def audit(
     used: dict[str, int] = {}
     with progress("auditing") as report:
         report("learning the gallery", 0.0)
-        recogniser = make_recogniser(make_embedder(settings), references)
+        recogniser = make_recogniser(settings, make_embedder(settings), references)
         for n, file in enumerate(files):
             report(file.name, n / len(files))
             try:

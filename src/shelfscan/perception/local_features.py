@@ -1,4 +1,4 @@
-"""Local features of a crop, and how many of them two crops share in one consistent geometry.
+"""Local features of a crop, and which of them another crop shares in one consistent geometry.
 
 An embedding says what a pack is like as a whole; the print on it says which pack it is. Features are RootSIFT
 (Arandjelović and Zisserman, CVPR 2012) on crops brought to one size, because small crops have too few of them
@@ -52,7 +52,7 @@ def local_features(crop: Rgb) -> LocalFeatures:
     scale = SIDE_PX / max(gray.shape)
     size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
     gray = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
-    sift = cv2.SIFT_create(nfeatures=MOST, contrastThreshold=CONTRAST, enable_precise_upscale=True)
+    sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=CONTRAST, enable_precise_upscale=True)
     keypoints, raw = sift.detectAndCompute(gray, None)
     if raw is None or not len(keypoints):
         none = np.zeros(0, np.float32)
@@ -66,19 +66,35 @@ def local_features(crop: Rgb) -> LocalFeatures:
     )
 
 
-def shared_places(query: LocalFeatures, reference: LocalFeatures) -> int:
-    """How many places of a query are found on a reference in one consistent geometry; 0 when there is none."""
+@dataclass(frozen=True)
+class Shared:
+    """What two crops share.
+
+    ``places``: how many distinct places. ``features``: indices of the query's features there. ``affine`` (2, 3): from
+    places of the query to those of the reference, px of `SIDE_PX` crops; None when they are too few to say.
+    """
+
+    places: int
+    features: NDArray[np.intp]
+    affine: NDArray[np.float32] | None
+
+
+NOTHING = Shared(0, np.zeros(0, np.intp), None)
+
+
+def shared(query: LocalFeatures, reference: LocalFeatures) -> Shared:
+    """The features of a query that a reference has too, in the geometry that most of them agree on."""
     if min(len(query), len(reference)) < 3:
-        return 0
+        return NOTHING
     mine, theirs = _alike(query, reference)
     if len(mine) < 3:
-        return 0
+        return NOTHING
     p, q = query.places_px[mine], reference.places_px[theirs]
     octaves = np.log2(reference.sizes_px[theirs] / query.sizes_px[mine])
     turn = _turned(reference.angles_rad[theirs] - query.angles_rad[mine])
     tried = np.flatnonzero((np.abs(octaves) < 1.6) & (np.abs(turn) < MOST_TURN_RAD))
     if not len(tried):
-        return 0
+        return NOTHING
     # Pair h as a transform: where it takes every pair's place on the query, against where that pair's counterpart is.
     zoom = 2.0 ** octaves[tried]
     cos, sin = (zoom * np.cos(turn[tried]))[:, None], (zoom * np.sin(turn[tried]))[:, None]
@@ -93,15 +109,17 @@ def shared_places(query: LocalFeatures, reference: LocalFeatures) -> int:
     kept = agree[best]
     loosely = (turn_off[best] < LOOSER * NEAR_TURN_RAD) & (octaves_off[best] < LOOSER * NEAR_OCTAVES)
     homogeneous = np.c_[p, np.ones(len(p), np.float32)]
+    affine: NDArray[np.float32] | None = None
     for _ in range(2):
         if kept.sum() < 4:
             break
-        affine, *_ = np.linalg.lstsq(homogeneous[kept], q[kept], rcond=None)
-        fits = (np.linalg.norm(homogeneous @ affine - q, axis=1) < FIT_PX) & loosely
+        solved, *_ = np.linalg.lstsq(homogeneous[kept], q[kept], rcond=None)
+        affine = solved.T.astype(np.float32)
+        fits = (np.linalg.norm(homogeneous @ solved - q, axis=1) < FIT_PX) & loosely
         if fits.sum() < 4:
             break
         kept = fits
-    return min(_distinct(p[kept]), _distinct(q[kept]))
+    return Shared(min(_distinct(p[kept]), _distinct(q[kept])), mine[kept], affine)
 
 
 def _alike(query: LocalFeatures, reference: LocalFeatures) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
