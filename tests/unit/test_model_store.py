@@ -18,7 +18,7 @@ from shelfscan.config import load_config
 from shelfscan.errors import BadInput, MissingModel
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = str(manifest()["detector"]["sha256"])
+SHIPPED = manifest()["detector"].sha256
 
 
 def variant(folder: Path, word: str) -> Path:
@@ -30,7 +30,7 @@ def variant(folder: Path, word: str) -> Path:
 
 
 def entry(threshold: float) -> dict[str, object]:
-    kept = {k: v for k, v in manifest()["detector"].items() if k in ("classes", "iou", "licence", "input")}
+    kept = {k: v for k, v in manifest()["detector"].to_json().items() if k in ("classes", "iou", "licence", "input")}
     thresholds = {"PRODUCT": threshold, "PRICE_TAG": 0.5, "EMPTY": 0.5}
     return {**kept, "thresholds": thresholds, "data": "twenty photographs", "command": "shelfscan train detector"}
 
@@ -61,9 +61,9 @@ def test_what_is_installed_is_used_and_the_rest_is_shipped(site: Path) -> None:
 def test_every_version_is_kept_with_its_card(site: Path) -> None:
     mine = [v for v in versions(site) if not v.shipped]
     assert [v.used for v in mine] == [False, True]
-    assert [(site / v.entry["card"]).read_text() for v in mine] == ["# one\n", "# two\n"]
-    assert mine[0].entry["replaced"] == SHIPPED
-    assert mine[1].entry["replaced"] == mine[0].sha256
+    assert [(site / v.entry.card).read_text() for v in mine] == ["# one\n", "# two\n"]
+    assert mine[0].entry.replaced == SHIPPED
+    assert mine[1].entry.replaced == mine[0].sha256
     assert [p for v in versions(site) for p in faults(v)] == []
 
 
@@ -85,7 +85,7 @@ def test_rolling_back_goes_down_to_the_shipped_weights(site: Path) -> None:
 
 def test_a_version_whose_file_was_changed_is_not_gone_back_to(site: Path) -> None:
     one = next(v for v in versions(site) if not v.shipped)
-    file = site / one.entry["file"]
+    file = site / one.entry.file
     file.write_bytes(file.read_bytes()[:-1])
     before = (site / "manifest.json").read_bytes()
     with pytest.raises(MissingModel, match="is not the manifest's"):
