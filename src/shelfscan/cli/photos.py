@@ -113,7 +113,7 @@ def audit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Facings per SKU in plain photographs, with an annotated picture of each. Exit 1 when a file was bad; the others are done."""
+    """Facings per SKU in plain photographs, with an annotated picture of each. Exit 1 when a file was bad; others are done."""
     import cv2
 
     from shelfscan.adapters.pictures import read_gallery, read_picture
