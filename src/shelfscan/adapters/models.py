@@ -142,7 +142,7 @@ def chosen_precision(entry: ModelEntry, wanted: Precision, backend: Backend, fol
     """What ``wanted`` comes to for a model on a backend.
 
     ``auto`` is int8 on OpenVINO where there is a variant of exactly this float file, and fp32 everywhere else: ONNX
-    Runtime is slower with int8, and weights that a site trained have no variant. Raises `MissingModel` when int8 is
+    Runtime gains little or nothing by int8, and weights that a site trained have no variant. Raises `MissingModel` when int8 is
     asked for and there is none of these weights.
     """
     folder = folder or models_dir()
