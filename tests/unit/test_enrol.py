@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from shelfscan.cli.enrol import _evidence
 from shelfscan.cli.main import app
 from shelfscan.errors import BadInput
 from shelfscan.paths import ROOT
-from shelfscan.perception.enrol import cluster, contact_sheet, drifts, look_alikes
+from shelfscan.perception.enrol import Sighting, cluster, contact_sheet, drifts, duplicates, look_alikes
 
 DEMO = ROOT / "maps" / "demo" / "gallery"
 
@@ -46,15 +47,53 @@ def test_look_alikes_are_named_once_and_the_nearest_first() -> None:
     v = np.array([[1, 0], [0.99, 0.141], [0, 1], [0.6, 0.8]], np.float32)
     found = look_alikes(["b", "a", "c", "b"], v)
     assert [(p.first, p.second) for p in found] == [("a", "b")]
+    assert [(p.first, p.second) for p in look_alikes(["b", "a", "c", "b"], v, first=1)] == [("a", "b")]
+    assert look_alikes(["b", "a", "c", "b"], v, first=2) == [], "what was there before is no news"
+
+
+def test_a_large_gallery_is_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    v = np.concatenate([around(a, 5, rng, 0.02) for a in (0, 0, 3, 4)])
+    skus = [s for s in "abcd" for _ in range(5)]
+    whole = look_alikes(skus, v), duplicates([0] * 20, v)
+    assert [(p.first, p.second) for p in whole[0]] == [("a", "b")] and (0, 5) in whole[1] and (0, 10) not in whole[1]
+    monkeypatch.setattr("shelfscan.perception.enrol.BLOCK", 3)
+    assert (look_alikes(skus, v), duplicates([0] * 20, v)) == whole
+
+
+def sightings(count: int, shape: float = 0.5, night: str = "1", x_m: float = 0.0) -> list[Sighting]:
+    return [Sighting("A", night, (x_m, 0.1 * i), shape) for i in range(count)]
+
+
+def found_designs(seen: list[Sighting], crops: np.ndarray) -> list[tuple[str, tuple[int, ...]]]:
+    rng = np.random.default_rng(1)
+    references = np.concatenate([around(0, 2, rng), around(1, 2, rng)])
+    return [(d.sku, d.members) for d in drifts(seen, crops, ["A", "A", "B", "B"], [0.5, 0.6, 0.5, 0.5], references)]
 
 
 def test_a_new_design_is_told_from_a_misplaced_product_and_from_a_bad_crop() -> None:
-    rng = np.random.default_rng(1)
-    references = np.concatenate([around(0, 2, rng), around(1, 2, rng)])
+    rng = np.random.default_rng(3)
     crops = np.concatenate([around(0, 4, rng), around(7, 4, rng), around(1, 4, rng), around(9, 1, rng)])
-    found = drifts(["A"] * 13, crops, ["A", "A", "B", "B"], references)
-    assert [(d.sku, d.members) for d in found] == [("A", (4, 5, 6, 7))]
-    assert drifts([], crops[:0], ["A"], references[:1]) == []
+    seen = sightings(4) + sightings(2) + sightings(2, x_m=1.5) + sightings(5)
+    assert found_designs(seen, crops) == [("A", (4, 5, 6, 7))]
+    assert found_designs([], crops[:0]) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "found"),
+    [
+        (sightings(4), False),  # one place in one night
+        (sightings(3) + sightings(1, x_m=1.0), True),
+        (sightings(3) + sightings(1, x_m=0.9), False),
+        (sightings(3) + sightings(1, night="2"), True),
+        (sightings(2) + sightings(1, night="2"), False),  # too few
+        (sightings(3, shape=0.9) + sightings(1, night="2", shape=0.9), False),  # half a package, or two
+        (sightings(3, shape=0.7) + sightings(1, night="2", shape=0.41), True),
+    ],
+)
+def test_a_design_needs_several_whole_packages_in_two_places_or_nights(seen: list[Sighting], found: bool) -> None:
+    crops = around(7, len(seen), np.random.default_rng(4))
+    assert found_designs(seen, crops) == ([("A", tuple(range(len(seen))))] if found else [])
 
 
 def test_a_sheet_shows_each_crop() -> None:
@@ -78,7 +117,33 @@ def test_enrolment_adds_leaves_out_and_warns(tmp_path: Path) -> None:
     assert again["added"] == [] and again["left_out"] == 1
     other = run("enrol", "--gallery", gallery, "--sku", "X2", first, "--json")
     warned = " ".join(map(str, other["warnings"]))  # type: ignore[call-overload]
-    assert "also a picture of SKU X1" in warned and "SKU X1 and SKU X2 look alike" in warned
+    assert "SKU X1 has the same picture" in warned and "SKU X1 and SKU X2 look alike" in warned
+    third = run("enrol", "--gallery", gallery, "--sku", "X3", DEMO / "SKU-000009" / "0.jpg", "--json")
+    assert "X1 and SKU X2" not in " ".join(map(str, third["warnings"])), "what was there before is no news"  # type: ignore[call-overload]
+
+
+def test_files_that_are_no_references_are_left_alone(tmp_path: Path) -> None:
+    gallery = tmp_path / "g"
+    gallery.mkdir()
+    (gallery / "README.txt").write_text("front and side, please")
+    (gallery / "X.txt").write_text("notes")
+    first = DEMO / "SKU-000001" / "0.jpg"
+    assert run("enrol", "--gallery", gallery, "--sku", "X", first, "--json")["added"] == [str(gallery / "X" / "0.jpg")]
+    assert (gallery / "X.txt").read_text() == "notes"
+
+
+@pytest.mark.parametrize("name", ["Y.jpg", "Y"])
+def test_a_sku_that_is_one_file_is_named(tmp_path: Path, name: str) -> None:
+    shutil.copy(DEMO / "SKU-000001" / "0.jpg", tmp_path / name)
+    with pytest.raises(BadInput, match="SKU Y stands there as one file"):
+        run("enrol", "--gallery", tmp_path, "--sku", "Y", DEMO / "SKU-000002" / "0.jpg")
+
+
+def test_an_empty_folder_of_another_sku_is_named_and_nothing_is_added(tmp_path: Path) -> None:
+    (tmp_path / "Z").mkdir()
+    with pytest.raises(BadInput, match="Z: no picture of this SKU"):
+        run("enrol", "--gallery", tmp_path, "--sku", "X", DEMO / "SKU-000001" / "0.jpg")
+    assert [p.name for p in tmp_path.iterdir()] == ["Z"]
 
 
 def test_a_box_of_a_photograph_is_enrolled(tmp_path: Path) -> None:
@@ -120,10 +185,79 @@ def test_one_bad_picture_enrols_none(tmp_path: Path) -> None:
     assert not (tmp_path / "g").exists()
 
 
+def shelf(path: Path, skus: list[str]) -> Path:
+    """A drawn shelf with the first gallery picture of each SKU, three times side by side."""
+    board = np.full((420, 180 * len(skus) * 3 + 60, 3), 205, np.uint8)
+    board[340:380] = 120
+    for n, sku in enumerate(s for s in skus for _ in range(3)):
+        with Image.open(DEMO / sku / "0.jpg") as picture:
+            picture.thumbnail((150, 260))
+            w, h = picture.size
+            board[340 - h : 340, 40 + 180 * n : 40 + 180 * n + w] = np.asarray(picture.convert("RGB"))
+    Image.fromarray(board).save(path)
+    return path
+
+
+def test_unknown_products_are_grouped_named_and_then_known(tmp_path: Path) -> None:
+    skus = sorted(d.name for d in DEMO.iterdir())[:2]
+    photo = shelf(tmp_path / "shelf.png", skus)
+    (tmp_path / "broken.jpg").write_text("no picture")
+    gallery, sheets = tmp_path / "g", tmp_path / "unknown"
+    command = ["gallery", "unknowns", "--out", sheets, photo, tmp_path / "broken.jpg", "--json"]
+    done = CliRunner().invoke(app, [str(a) for a in command])
+    assert done.exit_code == 1, "one picture could not be read"
+    result = json.loads(done.stdout)
+    assert result["products"] == result["unknown"] >= 4
+    assert len(result["unreadable"]) == 1 and "broken.jpg" in result["unreadable"][0]
+    with (sheets / "groups.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == result["products"] and all((sheets / f"group-{r['group']}.jpg").is_file() for r in rows)
+    for row in rows:
+        row["sku"] = f"S{row['group']}"
+    with (sheets / "groups.csv").open("w", newline="") as f:
+        out = csv.DictWriter(f, rows[0].keys())
+        out.writeheader()
+        out.writerows(rows)
+    run("enrol", "--gallery", gallery, "--named", sheets / "groups.csv", "--json")
+    again = run("gallery", "unknowns", "--gallery", gallery, "--out", tmp_path / "again", photo, "--json")
+    assert again["unknown"] == 0
+    with pytest.raises(BadInput, match="is not empty"):
+        run("gallery", "unknowns", "--gallery", gallery, "--out", sheets, photo)
+
+
+def test_a_gallery_is_checked(tmp_path: Path) -> None:
+    for name in ("A/0.jpg", "A/1.jpg", "B/0.jpg"):
+        (tmp_path / "g" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(DEMO / "SKU-000001" / "0.jpg", tmp_path / "g" / name)
+    result = run("gallery", "check", "--gallery", tmp_path / "g", "--json")
+    assert [d["same_sku"] for d in result["duplicates"]] == [True, False, False]  # type: ignore[attr-defined]
+    assert [(p["first"], p["second"]) for p in result["look_alikes"]] == [("A", "B")]  # type: ignore[attr-defined]
+    assert result["new_designs"] == []
+    with pytest.raises(BadInput, match="give --run"):
+        run("gallery", "check", "--gallery", tmp_path / "g", "--out", tmp_path / "designs")
+    (tmp_path / "g" / "B" / "1.jpg").write_text("no picture")
+    with pytest.raises(BadInput, match=r"B/1\.jpg"):
+        run("gallery", "check", "--gallery", tmp_path / "g")
+
+
 def test_evidence_outside_the_run_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "stock_map.json").write_text(json.dumps({"bins": [{"sku": "A", "evidence": ["../secret.jpg"]}]}))
+    def said(**bin_: object) -> None:
+        a_bin = {"sku": "A", "position": [1, 2, 3], "evidence": ["evidence/a.jpg"], **bin_}
+        document = {"mission_id": "m", "created_at": "t", "bins": [a_bin]}
+        (tmp_path / "stock_map.json").write_text(json.dumps(document))
+
+    said()
+    ((file, place),) = _evidence(tmp_path)
+    assert file == tmp_path / "evidence" / "a.jpg" and (place.sku, place.night, place.position_m) == ("A", "m t", (1.0, 2.0))
+    said(evidence=["../secret.jpg"])
     with pytest.raises(BadInput, match="not in the run"):
+        list(_evidence(tmp_path))
+    said(position=[1])
+    with pytest.raises(BadInput, match="not a stock map"):
         list(_evidence(tmp_path))
     (tmp_path / "stock_map.json").write_text("[]")
     with pytest.raises(BadInput, match="not a stock map"):
+        list(_evidence(tmp_path))
+    (tmp_path / "stock_map.json").unlink()
+    with pytest.raises(BadInput, match="expected the folder of a finished run"):
         list(_evidence(tmp_path))

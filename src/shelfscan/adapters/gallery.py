@@ -1,15 +1,14 @@
-"""A gallery folder as it grows: reference pictures by SKU with their files, and new ones put beside them."""
+"""A gallery folder as it grows: what may be put into it, and how."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from shelfscan.adapters.pictures import gallery_files, pictures_in, read_picture
+from shelfscan.adapters.pictures import SUFFIXES, pictures_in
 from shelfscan.errors import BadInput
 from shelfscan.model.imaging import Rgb
 from shelfscan.runfolder import write_atomic
@@ -20,36 +19,17 @@ SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LONGEST_PX = 1024
 
 
-@dataclass(frozen=True)
-class Reference:
-    """One picture of a gallery."""
-
-    sku: str
-    path: Path
-    picture: Rgb
-
-
-def references_in(folder: Path) -> list[Reference]:
-    """Every picture of a gallery, by SKU and name. Raises `BadInput` as `shelfscan.adapters.pictures.read_gallery` does."""
-    out: list[Reference] = []
-    problems: list[str] = []
-    for sku, paths in gallery_files(folder).items():
-        for path in paths:
-            try:
-                out.append(Reference(sku, path, read_picture(path)))
-            except BadInput as e:
-                problems += e.problems
-    if problems:
-        raise BadInput(problems)
-    return out
+def is_started(folder: Path) -> bool:
+    """Whether a gallery has anything that could be a SKU; a folder that holds none yet is no gallery that is broken."""
+    return folder.is_dir() and any(e.is_dir() or e.suffix.lower() in SUFFIXES for e in folder.iterdir())
 
 
 def expect_sku(folder: Path, sku: str) -> None:
     """Raise `BadInput` when references of ``sku`` could not be put into the gallery ``folder``."""
     if not SKU.fullmatch(sku):
         raise BadInput(f"{sku!r}: not usable as a SKU: expected letters, digits, '.', '_' or '-', at most 100")
-    for entry in folder.glob(f"{sku}.*") if folder.is_dir() else ():
-        if entry.is_file() and entry.stem == sku:
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_file() and (entry.name == sku or (entry.stem == sku and entry.suffix.lower() in SUFFIXES)):
             raise BadInput(f"{entry}: SKU {sku} stands there as one file; move it to {folder / sku}/ to add more")
 
 

@@ -6,10 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from shelfscan.cli._console import err, out, print_json, progress
@@ -19,6 +20,9 @@ from shelfscan.errors import BadInput
 from shelfscan.inputs import expect_writable
 from shelfscan.model.imaging import Rgb
 from shelfscan.ports import Embedder
+
+if TYPE_CHECKING:
+    from shelfscan.perception.enrol import Sighting, Vectors
 
 app = typer.Typer(help="Look after a gallery of reference pictures.", no_args_is_help=True)
 
@@ -31,19 +35,59 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 FROM_GROUP = 5
 #: A box this near to the picture's border is cut, and half a product looks like no reference of it.
 CUT_PX = 4
+#: Pictures of a gallery that are held at a time.
+BATCH = 64
+#: What a person names groups in. ``enrol`` needs the columns of `NEEDED`, the rest helps the person.
 COLUMNS = ("group", "sku", "crops_in_group", "picture", "x_min_px", "y_min_px", "x_max_px", "y_max_px", "nearest", "similarity")
+BOX = COLUMNS[4:8]
+NEEDED = ("group", "sku", "picture", *BOX)
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
+class _Place:
+    """Where a picture of a run was taken: the SKU planned there, the night, x and y in ``map`` (metres)."""
+
+    sku: str
+    night: str
+    position_m: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class _Crop:
-    """A product found in a picture; ``planned`` is the SKU of the place it stands in, empty where that is not known."""
+    """A product found in a picture; ``place`` is None in photographs, which say nothing of it."""
 
     path: Path
     box_px: Box
     picture: Rgb
-    planned: str = ""
+    place: _Place | None
+
+
+@dataclass
+class _References:
+    """Pictures of products without the pictures: row i of ``vectors`` and of ``prints`` is ``paths[i]``, of ``skus[i]``."""
+
+    skus: list[str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    shapes: list[float] = field(default_factory=list)
+    prints: list[int] = field(default_factory=list)
+    rows: list[Vectors] = field(default_factory=list)
+
+    def add(self, embedder: Embedder, sku_paths: Sequence[tuple[str, Path]], pictures: Sequence[Rgb]) -> None:
+        """Take in some more."""
+        from shelfscan.perception.enrol import fingerprint
+
+        self.skus += [sku for sku, _ in sku_paths]
+        self.paths += [path for _, path in sku_paths]
+        self.shapes += [p.shape[1] / p.shape[0] for p in pictures]
+        self.prints += [fingerprint(p) for p in pictures]
+        self.rows.append(embedder.embed(pictures))
+
+    @property
+    def vectors(self) -> Vectors:
+        """(N, D) float32."""
+        return np.concatenate(self.rows) if self.rows else np.zeros((0, 0), np.float32)
 
 
 def enrol(
@@ -56,36 +100,34 @@ def enrol(
     as_json: AsJson = False,
 ) -> None:
     """Add references to a gallery. A picture it has already is left out; a product like another is warned of."""
-    from shelfscan.adapters.gallery import add_reference, expect_sku, references_in
+    from shelfscan.adapters.gallery import add_reference, expect_sku, is_started
     from shelfscan.bootstrap import make_embedder
-    from shelfscan.perception.enrol import duplicates, fingerprint, look_alikes
+    from shelfscan.perception.enrol import duplicates, look_alikes
 
     if (named is None) == (sku is None) or (named is not None and (pictures or box)):
         raise BadInput("give --sku with pictures, or --named with the table of `shelfscan gallery unknowns`")
-    new = _named(named) if named is not None else [(sku or "", p) for p in _given(pictures or [], box)]
+    new = _named(named) if named is not None else [(sku or "", *p) for p in _given(pictures or [], box)]
     expect_writable(gallery, folder=True)
-    for name in sorted({s for s, _ in new}):
+    added = sorted({s for s, _, _ in new})
+    for name in added:
         expect_sku(gallery, name)
-    old = references_in(gallery) if gallery.is_dir() and any(gallery.iterdir()) else []
     embedder = make_embedder(load_config(config))
-    labels = [r.sku for r in old] + [s for s, _ in new]
-    every = [r.picture for r in old] + [p for _, p in new]
-    vectors, prints = embedder.embed(every), [fingerprint(p) for p in every]
+    every = _read(gallery, embedder) if is_started(gallery) else _References()
+    first = len(every.skus)
+    every.add(embedder, [(s, path) for s, path, _ in new], [p for _, _, p in new])
     warnings: list[str] = []
     left_out: set[int] = set()
-    for i, j in duplicates(prints, vectors):
-        if j < len(old) or i in left_out or j in left_out:
+    for i, j in duplicates(every.prints, every.vectors, first):
+        if i in left_out or j in left_out:
             continue
-        if labels[i] == labels[j]:
+        if every.skus[i] == every.skus[j]:
             left_out.add(j)
-            warnings.append(f"SKU {labels[j]}: picture {j - len(old) + 1} is in the gallery already: left out")
+            warnings.append(f"{every.paths[j]}: SKU {every.skus[j]} has this picture already ({every.paths[i]}): left out")
         else:
-            warnings.append(f"SKU {labels[j]}: picture {j - len(old) + 1} is also a picture of SKU {labels[i]}")
-    added = {s for s, _ in new}
-    for pair in look_alikes(labels, vectors):
-        if {pair.first, pair.second} & added:
-            warnings.append(f"SKU {pair.first} and SKU {pair.second} look alike ({pair.likeness:.2f})")
-    files = [add_reference(gallery, s, p) for n, (s, p) in enumerate(new) if n + len(old) not in left_out]
+            warnings.append(f"{every.paths[j]}: SKU {every.skus[i]} has the same picture ({every.paths[i]})")
+    for pair in look_alikes(every.skus, every.vectors, first):
+        warnings.append(f"SKU {pair.first} and SKU {pair.second} look alike ({pair.likeness:.2f})")
+    files = [add_reference(gallery, s, p) for n, (s, _, p) in enumerate(new, start=first) if n not in left_out]
     _warn(warnings)
     if as_json:
         print_json({"added": [str(f) for f in files], "left_out": len(left_out), "warnings": warnings})
@@ -93,18 +135,18 @@ def enrol(
         _say(f"{gallery}: {len(files)} references added for {len(added)} SKUs, {len(left_out)} left out")
 
 
-def _given(paths: Sequence[Path], box: str | None) -> list[Rgb]:
+def _given(paths: Sequence[Path], box: str | None) -> list[tuple[Path, Rgb]]:
     from shelfscan.adapters.pictures import read_picture
 
     if not paths:
         raise BadInput("no picture to enrol; give files or folders of one product")
     files = expand(list(paths))
     if box is None:
-        read: list[Rgb] = []
+        read: list[tuple[Path, Rgb]] = []
         problems: list[str] = []
         for f in files:
             try:
-                read.append(read_picture(f))
+                read.append((f, read_picture(f)))
             except BadInput as e:
                 problems += e.problems
         if problems:  # all or nothing: half a product is enrolled twice by the second try
@@ -116,7 +158,7 @@ def _given(paths: Sequence[Path], box: str | None) -> list[Rgb]:
         x0, y0, x1, y1 = (round(float(v)) for v in box.split(","))
     except (ValueError, OverflowError):
         raise BadInput(f"--box {box}: expected x0,y0,x1,y1 in pixels") from None
-    return [_cut(read_picture(files[0]), (x0, y0, x1, y1), f"--box {box}")]
+    return [(files[0], _cut(read_picture(files[0]), (x0, y0, x1, y1), f"--box {box}"))]
 
 
 def _cut(picture: Rgb, box: Box, where: str) -> Rgb:
@@ -124,10 +166,10 @@ def _cut(picture: Rgb, box: Box, where: str) -> Rgb:
     x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= w and 0 <= y0 < y1 <= h):
         raise BadInput(f"{where}: expected x0 < x1 and y0 < y1 within the picture of {w}x{h} pixels")
-    return picture[y0:y1, x0:x1]
+    return picture[y0:y1, x0:x1].copy()  # a view would keep all of the photograph
 
 
-def _named(table: Path) -> list[tuple[str, Rgb]]:
+def _named(table: Path) -> list[tuple[str, Path, Rgb]]:
     """The crops of the groups whose rows bear a SKU, at most `FROM_GROUP` a group, spread over it."""
     from shelfscan.adapters.pictures import read_picture
 
@@ -136,14 +178,15 @@ def _named(table: Path) -> list[tuple[str, Rgb]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as f:
             reader = csv.DictReader(f)
-            missing = set(COLUMNS[:8]) - {"crops_in_group"} - set(reader.fieldnames or ())
+            missing = [c for c in NEEDED if c not in (reader.fieldnames or ())]
             if missing:
-                raise BadInput(f"{table}: line 1: missing column {', '.join(sorted(missing))}")
-            for line, row in enumerate(reader, start=2):
+                raise BadInput(f"{table}: line 1: missing column {', '.join(missing)}")
+            for row in reader:
+                line = reader.line_num
                 if not (row["sku"] or "").strip():
                     continue
                 try:
-                    x0, y0, x1, y1 = (int(row[c]) for c in COLUMNS[4:8])
+                    x0, y0, x1, y1 = (int(row[c]) for c in BOX)
                 except (TypeError, ValueError):
                     problems.append(f"{table}: line {line}: x_min_px to y_max_px must be whole numbers")
                     continue
@@ -152,15 +195,15 @@ def _named(table: Path) -> list[tuple[str, Rgb]]:
         raise BadInput(f"{table}: cannot be read: {e.strerror}") from e
     except (UnicodeDecodeError, csv.Error) as e:
         raise BadInput(f"{table}: not a CSV file in UTF-8: {e}") from e
-    found: list[tuple[str, Rgb]] = []
+    found: list[tuple[str, Path, Rgb]] = []
     for group, rows in groups.items():
         if len({sku for _, sku, _, _ in rows}) > 1:
             problems.append(f"{table}: group {group} bears more than one SKU")
             continue
-        step = max(1, len(rows) // FROM_GROUP)
-        for line, sku, path, box in rows[::step][:FROM_GROUP]:
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), FROM_GROUP)).round().astype(int))
+        for line, sku, path, box in (rows[i] for i in chosen):
             try:
-                found.append((sku, _cut(read_picture(path), box, f"{table}: line {line}")))
+                found.append((sku, path, _cut(read_picture(path), box, f"{table}: line {line}")))
             except BadInput as e:
                 problems += e.problems
     if not found and not problems:
@@ -170,11 +213,33 @@ def _named(table: Path) -> list[tuple[str, Rgb]]:
     return found
 
 
+def _read(gallery: Path, embedder: Embedder) -> _References:
+    """A gallery, a few pictures at a time. Raises `BadInput` with every picture that cannot be read, and as `gallery_files`."""
+    from shelfscan.adapters.pictures import gallery_files, read_picture
+
+    files = [(sku, path) for sku, paths in gallery_files(gallery).items() for path in paths]
+    known = _References()
+    problems: list[str] = []
+    for start in range(0, len(files), BATCH):
+        pictures: list[Rgb] = []
+        read: list[tuple[str, Path]] = []
+        for sku, path in files[start : start + BATCH]:
+            try:
+                pictures.append(read_picture(path))
+                read.append((sku, path))
+            except BadInput as e:
+                problems += e.problems
+        known.add(embedder, read, pictures)
+    if problems:
+        raise BadInput(problems)
+    return known
+
+
 @app.command("unknowns")
 def unknowns(
-    gallery: GalleryDir,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for contact sheets and groups.csv.")],
     photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Pictures, or folders of pictures.")] = None,
+    gallery: Annotated[Path | None, typer.Option("--gallery", help="What is known; none: everything is unknown.")] = None,
     run: Runs = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -182,6 +247,7 @@ def unknowns(
     """Group products that are none of the gallery's, for a person to name: one contact sheet a group."""
     from shelfscan.adapters.pictures import read_gallery
     from shelfscan.bootstrap import make_embedder, make_recogniser
+    from shelfscan.model.detections import Candidate
     from shelfscan.perception.enrol import cluster
     from shelfscan.runfolder import write_atomic
 
@@ -189,14 +255,17 @@ def unknowns(
     if out_dir.is_dir() and any(out_dir.iterdir()):
         raise BadInput(f"{out_dir}: is not empty; expected a new folder, so that no sheet of before is taken for one of now")
     settings = load_config(config)
-    references = read_gallery(gallery)
+    references = read_gallery(gallery) if gallery is not None else None
     sources = _sources(photos, run)
     embedder = make_embedder(settings)
-    recogniser = make_recogniser(embedder, references)
     bad: list[str] = []
     crops = _products(settings, sources, bad)
-    best = [c[0] if c else None for c in recogniser.recognise([c.picture for c in crops])]
-    strange = [i for i, b in enumerate(best) if b is None or b.score < recogniser.unknown_below]
+    best: list[Candidate | None] = [None] * len(crops)
+    strange = list(range(len(crops)))
+    if references is not None:
+        recogniser = make_recogniser(embedder, references)
+        best = [c[0] if c else None for c in recogniser.recognise([c.picture for c in crops])]
+        strange = [i for i, b in enumerate(best) if b is None or b.score < recogniser.unknown_below]
     groups = cluster(embedder.embed([crops[i].picture for i in strange]))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -207,7 +276,7 @@ def unknowns(
         for i in mine:
             b = best[i]
             near, score = (b.sku, b.score) if b else ("", "")
-            table.writerow([f"{n:03d}", "", len(mine), crops[i].path, *crops[i].box_px, near, score])
+            table.writerow([f"{n:03d}", "", len(mine), crops[i].path.resolve(), *crops[i].box_px, near, score])
     write_atomic(out_dir / "groups.csv", text.getvalue().encode())
     _warn(bad)
     if as_json:
@@ -222,29 +291,31 @@ def unknowns(
 def check(
     gallery: GalleryDir,
     run: Runs = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for a contact sheet of each new design.")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="With --run: folder for a sheet of each new design.")] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pictures that are there twice, products that look alike, and, with --run, packages that look new."""
-    from shelfscan.adapters.gallery import references_in
+    """Pictures that are there twice, products that look alike, and, with --run, packages that may look new."""
     from shelfscan.bootstrap import make_embedder
-    from shelfscan.perception.enrol import drifts, duplicates, fingerprint, look_alikes
+    from shelfscan.perception.enrol import drifts, duplicates, look_alikes
     from shelfscan.runfolder import write_atomic
 
     if out_dir is not None:
+        if not run:
+            raise BadInput("--out: new designs are looked for in runs; give --run")
         expect_writable(out_dir, folder=True)
+        if out_dir.is_dir() and any(out_dir.iterdir()):
+            raise BadInput(f"{out_dir}: is not empty; expected a new folder")
     settings = load_config(config)
-    references = references_in(gallery)
     sources = _sources(None, run) if run else []
-    embedder: Embedder = make_embedder(settings)
-    skus, shown = [r.sku for r in references], [r.picture for r in references]
-    vectors = embedder.embed(shown)
-    same = [(references[i], references[j]) for i, j in duplicates([fingerprint(p) for p in shown], vectors)]
-    alike = look_alikes(skus, vectors)
+    embedder = make_embedder(settings)
+    known = _read(gallery, embedder)
+    vectors = known.vectors
+    same = duplicates(known.prints, vectors)
+    alike = look_alikes(known.skus, vectors)
     bad: list[str] = []
     crops = _products(settings, sources, bad) if sources else []
-    new = drifts([c.planned for c in crops], embedder.embed([c.picture for c in crops]), skus, vectors)
+    new = drifts([_sighting(c) for c in crops], embedder.embed([c.picture for c in crops]), known.skus, known.shapes, vectors)
     designs: list[dict[str, Any]] = []
     for n, d in enumerate(new, start=1):
         mine = [crops[i] for i in d.members]
@@ -256,12 +327,13 @@ def check(
             {"sku": d.sku, "crops": len(mine), "likeness": d.likeness, "pictures": found, "sheet": str(sheet) if sheet else ""}
         )
     _warn(bad)
+    pairs = [(known.paths[i], known.paths[j], known.skus[i], known.skus[j]) for i, j in same]
     if as_json:
         print_json(
             {
-                "skus": len(set(skus)),
-                "references": len(skus),
-                "duplicates": [{"first": str(a.path), "second": str(b.path), "same_sku": a.sku == b.sku} for a, b in same],
+                "skus": len(set(known.skus)),
+                "references": len(known.skus),
+                "duplicates": [{"first": str(a), "second": str(b), "same_sku": s == t} for a, b, s, t in pairs],
                 "look_alikes": [{"first": p.first, "second": p.second, "likeness": p.likeness} for p in alike],
                 "new_designs": designs,
                 "crops": len(crops),
@@ -269,47 +341,63 @@ def check(
             }
         )
     else:
-        for a, b in same:
-            _say(f"{b.path}: the same picture as {a.path}" + ("" if a.sku == b.sku else f", which is of another SKU, {a.sku}"))
+        for a, b, s, t in pairs:
+            _say(f"{b}: the same picture as {a}" + ("" if s == t else f", which is of another SKU, {s}"))
         for p in alike:
             _say(f"SKU {p.first} and SKU {p.second} look alike ({p.likeness:.2f})")
         for design in designs:
             where = f" -> {design['sheet']}" if design["sheet"] else ""
             _say(f"SKU {design['sku']}: {design['crops']} products in its places look new ({design['likeness']:.2f}){where}")
-        counts = f"{len(same)} twice, {len(alike)} pairs alike, {len(designs)} new designs"
-        _say(f"{gallery}: {len(skus)} references of {len(set(skus))} SKUs, {counts}")
+        counts = f"{len(same)} twice, {len(alike)} pairs alike" + (f", {len(designs)} new designs" if sources else "")
+        _say(f"{gallery}: {len(known.skus)} references of {len(set(known.skus))} SKUs, {counts}")
     if bad:
         raise typer.Exit(1)
 
 
-def _sources(photos: Sequence[Path] | None, runs: Sequence[Path] | None) -> list[tuple[Path, str]]:
-    """Pictures to look for products in, each with the SKU planned where it was taken (empty for photographs)."""
+def _sighting(crop: _Crop) -> Sighting:
+    from shelfscan.perception.enrol import Sighting
+
+    place = crop.place or _Place("", "", (0.0, 0.0))
+    h, w = crop.picture.shape[:2]
+    return Sighting(place.sku, place.night, place.position_m, w / h)
+
+
+def _sources(photos: Sequence[Path] | None, runs: Sequence[Path] | None) -> list[tuple[Path, _Place | None]]:
+    """Pictures to look for products in, each with where it was taken (None for photographs)."""
     if not photos and not runs:
         raise BadInput("nothing to look at; give photographs or --run")
-    found = [(p, "") for p in (expand(list(photos)) if photos else [])]
-    for run_dir in runs or ():
+    found: list[tuple[Path, _Place | None]] = [(p, None) for p in (expand(list(photos)) if photos else [])]
+    for run_dir in dict.fromkeys(p.resolve() for p in runs or ()):
         found += _evidence(run_dir)
+    if not found:
+        raise BadInput(f"no pictures of products in {', '.join(str(r) for r in runs or ())}")
     return found
 
 
-def _evidence(run_dir: Path) -> Iterator[tuple[Path, str]]:
+def _evidence(run_dir: Path) -> Iterator[tuple[Path, _Place]]:
+    """The pictures of bins that a run's stock map names."""
     path = run_dir / "stock_map.json"
     try:
-        bins = [(str(b["sku"]), [str(e) for e in b["evidence"]]) for b in json.loads(path.read_text(encoding="utf-8"))["bins"]]
+        data = json.loads(path.read_text(encoding="utf-8"))
+        night = f"{data['mission_id']} {data['created_at']}"
+        bins = []
+        for b in data["bins"]:
+            x, y, _ = map(float, b["position"])
+            bins.append((_Place(str(b["sku"]), night, (x, y)), [str(e) for e in b["evidence"]]))
     except OSError as e:
         raise BadInput(f"{path}: cannot be read; expected the folder of a finished run: {e.strerror}") from e
     except (ValueError, KeyError, TypeError) as e:
-        raise BadInput(f"{path}: not a stock map: {e}") from e
-    for sku, names in bins:
+        raise BadInput(f"{path}: not a stock map: {type(e).__name__}: {e}") from e
+    for place, names in bins:
         for name in names:
             file = (run_dir / name).resolve()
             if run_dir.resolve() not in file.parents:
                 raise BadInput(f"{path}: {name}: is not in the run's folder")
-            yield file, sku
+            yield file, place
 
 
-def _products(settings: Config, sources: Sequence[tuple[Path, str]], bad: list[str]) -> list[_Crop]:
-    """Every product that is whole; unreadable pictures are added to ``bad``. Raises `BadInput` when nothing can."""
+def _products(settings: Config, sources: Sequence[tuple[Path, _Place | None]], bad: list[str]) -> list[_Crop]:
+    """Every product that is whole; unreadable pictures are added to ``bad``. Raises `BadInput` when none can be read."""
     from shelfscan.adapters.pictures import read_picture
     from shelfscan.bootstrap import make_detector
     from shelfscan.perception.photo import find_products
@@ -318,7 +406,7 @@ def _products(settings: Config, sources: Sequence[tuple[Path, str]], bad: list[s
     crops: list[_Crop] = []
     readable = 0
     with progress("looking for products") as report:
-        for n, (path, planned) in enumerate(sources):
+        for n, (path, place) in enumerate(sources):
             report(path.name, n / len(sources))
             try:
                 picture = read_picture(path)
@@ -331,8 +419,8 @@ def _products(settings: Config, sources: Sequence[tuple[Path, str]], bad: list[s
                 x0, y0, x1, y1 = max(0, int(left)), max(0, int(top)), min(w, int(right) + 1), min(h, int(bottom) + 1)
                 cut = x0 < CUT_PX or y0 < CUT_PX or x1 > w - CUT_PX or y1 > h - CUT_PX
                 if not cut and x1 - x0 >= 8 and y1 - y0 >= 8:
-                    crops.append(_Crop(path, (x0, y0, x1, y1), picture[y0:y1, x0:x1].copy(), planned))
-    if sources and not readable:
+                    crops.append(_Crop(path, (x0, y0, x1, y1), picture[y0:y1, x0:x1].copy(), place))
+    if not readable:
         raise BadInput(bad)
     return crops
 

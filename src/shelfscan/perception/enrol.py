@@ -5,12 +5,14 @@ Everything works on unit vectors of pictures (`shelfscan.ports.Embedder`); liken
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from shelfscan.model.imaging import Rgb
 
@@ -26,8 +28,14 @@ ALIKE = 0.9
 ONE_PRODUCT = 0.7
 #: A crop nearer to some reference than this shows a known appearance.
 KNOWN = 0.6
-#: So many crops that agree make a design; one alone is a bad crop.
-LEAST_CROPS = 3
+#: So many crops that agree make a design; fewer are bad crops.
+LEAST_CROPS = 4
+#: They were seen in another night, or this far apart: one place has one light, one neighbour that hides half, one bad look.
+APART_M = 1.0
+#: A new print is on the same package. A box of other proportions (times or by this) is a part of it, or two of them.
+SAME_SHAPE = 1.25
+#: Rows whose likeness to all others is worked out at a time: a gallery may have tens of thousands.
+BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,16 @@ class Pair:
     first: str
     second: str
     likeness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A crop from a place that was planned for a SKU: which night, where in ``map`` (x, y; metres), width over height."""
+
+    sku: str
+    night: str
+    position_m: tuple[float, float]
+    shape: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,68 +76,88 @@ def fingerprint(picture: Rgb) -> int:
     return sum(1 << i for i, bit in enumerate(bits.tolist()) if bit)
 
 
-def duplicates(prints: Sequence[int], vectors: Vectors) -> list[tuple[int, int]]:
-    """Pairs of indices (i < j) that show the same picture, also saved again or made smaller."""
-    likeness = vectors @ vectors.T
-    near = np.argwhere(np.triu(likeness >= SAME_LIKENESS, 1))
-    return [(int(i), int(j)) for i, j in near.tolist() if (prints[i] ^ prints[j]).bit_count() <= SAME_BITS]
+def duplicates(prints: Sequence[int], vectors: Vectors, first: int = 0) -> list[tuple[int, int]]:
+    """Pairs of indices (i < j) that show the same picture, also saved again or made smaller; only those with j >= ``first``."""
+    found = []
+    for start, likeness in _blocks(vectors, first):
+        for row, i in np.argwhere(likeness >= SAME_LIKENESS).tolist():
+            j = start + row
+            if i < j and (prints[i] ^ prints[j]).bit_count() <= SAME_BITS:
+                found.append((i, j))
+    return sorted(found)
 
 
-def look_alikes(skus: Sequence[str], vectors: Vectors, at_least: float = ALIKE) -> list[Pair]:
-    """SKUs that a picture may be mistaken between, most alike first. ``skus[i]`` is shown by row i of ``vectors``."""
-    names = sorted(set(skus))
-    owner = np.array([names.index(s) for s in skus])
-    best = np.full((len(names), len(names)), -1.0, np.float32)
-    np.maximum.at(best, (owner[:, None], owner[None, :]), vectors @ vectors.T)
-    found = np.argwhere(np.triu(best >= at_least, 1)).tolist()
-    return sorted((Pair(names[i], names[j], round(float(best[i, j]), 3)) for i, j in found), key=lambda p: -p.likeness)
+def look_alikes(skus: Sequence[str], vectors: Vectors, first: int = 0) -> list[Pair]:
+    """SKUs that a picture may be mistaken between, most alike first. ``skus[i]`` is shown by row i of ``vectors``.
 
-
-def cluster(vectors: Vectors, at_least: float = ONE_PRODUCT) -> list[tuple[int, ...]]:
-    """Groups of rows, largest first: average linkage, joined while the mean likeness of two groups is at least that.
-
-    Every row is in one group. Memory grows with the square of the rows, time with its cube: thousands, not more.
+    Only pairs of which a row from ``first`` on shows one.
     """
-    groups: list[list[int]] = [[i] for i in range(len(vectors))]
-    if not groups:
-        return []
-    likeness = (vectors @ vectors.T).astype(np.float32)
-    np.fill_diagonal(likeness, -np.inf)
-    size = np.ones(len(groups), np.float32)
-    while True:
-        a, b = divmod(int(likeness.argmax()), len(groups))
-        if not likeness[a, b] >= at_least:
-            break
-        joined = (likeness[a] * size[a] + likeness[b] * size[b]) / (size[a] + size[b])
-        likeness[a], likeness[:, a] = joined, joined
-        likeness[a, a] = -np.inf
-        likeness[b], likeness[:, b] = -np.inf, -np.inf
-        size[a] += size[b]
-        groups[a] += groups[b]
-        groups[b] = []
-    return sorted((tuple(sorted(g)) for g in groups if g), key=lambda g: (-len(g), g[0]))
+    best: dict[tuple[str, str], float] = {}
+    for start, likeness in _blocks(vectors, first):
+        for row, i in np.argwhere(likeness >= ALIKE).tolist():
+            a, b = sorted((skus[i], skus[start + row]))
+            if a != b:
+                best[a, b] = max(best.get((a, b), 0.0), float(likeness[row, i]))
+    return sorted((Pair(a, b, round(v, 3)) for (a, b), v in best.items()), key=lambda p: (-p.likeness, p.first, p.second))
 
 
-def drifts(owners: Sequence[str], crops: Vectors, skus: Sequence[str], references: Vectors) -> list[Drift]:
-    """New pack designs: ``owners[i]`` is the SKU that crop i should show, ``skus[j]`` the one that reference j shows.
+def _blocks(vectors: Vectors, first: int) -> Iterator[tuple[int, Vectors]]:
+    """Likeness of the rows from ``first`` on to all rows, a block at a time, with the block's first row."""
+    for start in range(first, len(vectors), BLOCK):
+        yield start, vectors[start : start + BLOCK] @ vectors.T
 
-    A crop that looks like *another* SKU is a misplaced product and no design. What remains may still be a product that is in
-    no gallery: only a person knows.
+
+def cluster(vectors: Vectors) -> list[tuple[int, ...]]:
+    """Groups of rows, largest first: average linkage, joined while the mean likeness of two groups is `ONE_PRODUCT`.
+
+    Average, because a chain of neighbours, each a little unlike the last, is not one product.
+    """
+    if len(vectors) < 2:
+        return [(i,) for i in range(len(vectors))]
+    unlike = 1.0 - vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+    condensed = np.clip(unlike[np.triu_indices(len(vectors), 1)], 0.0, None)
+    label = fcluster(linkage(condensed, "average"), 1.0 - ONE_PRODUCT, "distance")
+    groups = [tuple(np.flatnonzero(label == k).tolist()) for k in np.unique(label)]
+    return sorted(groups, key=lambda g: (-len(g), g[0]))
+
+
+def drifts(
+    seen: Sequence[Sighting], crops: Vectors, skus: Sequence[str], shapes: Sequence[float], references: Vectors
+) -> list[Drift]:
+    """New pack designs. Crop i is ``seen[i]``; reference j shows ``skus[j]``, ``shapes[j]`` times as wide as high.
+
+    A crop that looks like *another* SKU is a misplaced product and no design; one of other proportions than all of the SKU's
+    references is no whole package. What remains may still be a product that is in no gallery: only a person knows.
     """
     out: list[Drift] = []
     if not len(crops) or not len(references):
         return out
     best = (crops @ references.T).max(axis=1)
-    for sku in sorted(set(owners) & set(skus)):
-        unlike = np.array([i for i, owner in enumerate(owners) if owner == sku and best[i] < KNOWN], np.int64)
-        own = references[[j for j, s in enumerate(skus) if s == sku]]
+    for sku in sorted({s.sku for s in seen} & set(skus)):
+        mine = [j for j, s in enumerate(skus) if s == sku]
+        known = [shapes[j] for j in mine]
+        unlike = np.array(
+            [i for i, s in enumerate(seen) if s.sku == sku and best[i] < KNOWN and _fits(s.shape, known)], np.int64
+        )
         for group in cluster(crops[unlike]):
-            if len(group) >= LEAST_CROPS:
-                members = tuple(int(unlike[i]) for i in group)
+            members = tuple(int(unlike[i]) for i in group)
+            if len(members) >= LEAST_CROPS and _twice([seen[i] for i in members]):
                 mean = crops[list(members)].mean(axis=0)
-                likeness = float((own @ (mean / max(float(np.linalg.norm(mean)), 1e-9))).max())
+                likeness = float((references[mine] @ (mean / max(float(np.linalg.norm(mean)), 1e-9))).max())
                 out.append(Drift(sku, members, round(likeness, 3)))
     return out
+
+
+def _fits(shape: float, known: Sequence[float]) -> bool:
+    return any(abs(math.log(shape / k)) <= math.log(SAME_SHAPE) for k in known)
+
+
+def _twice(seen: Sequence[Sighting]) -> bool:
+    """Whether these were seen in two nights, or in two places."""
+    first = seen[0]
+    return any(s.night != first.night for s in seen) or any(
+        math.dist(a.position_m, b.position_m) >= APART_M for n, a in enumerate(seen) for b in seen[:n]
+    )
 
 
 def contact_sheet(crops: Sequence[Rgb], side_px: int = 160, columns: int = 6, most: int = 24) -> Rgb:
