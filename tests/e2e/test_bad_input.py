@@ -270,8 +270,8 @@ def test_a_model_that_is_no_use_is_said_before_anything_starts(
     models = models_at(tmp_path / "home")
     spoil(models)
     config = tmp_path / "c.yaml"
-    how = f"{{backend: {backend}, precision: fp32}}"  # the file that is spoilt
-    config.write_text(f"{QUICK}detector: {how}\nembedder: {how}\n")
+    # fp32 is the file that is spoilt
+    config.write_text(f"{QUICK}detector: {{backend: {backend}, precision: fp32}}\nembedder: {{backend: {backend}}}\n")
     photo = next((STORE / "gallery").glob("*/*"))
     for arguments in (
         ["detect", photo, "--out", tmp_path / "coco.json"],

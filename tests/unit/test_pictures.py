@@ -54,6 +54,18 @@ def test_exif_turns_are_applied(tmp_path: Path, orientation: int, top_left: int)
     assert p[3, 3].argmax() == top_left
 
 
+def test_broken_exif_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    scene().save(tmp_path / "a.jpg", exif=exif)
+    data = (tmp_path / "a.jpg").read_bytes()
+    assert data.count(b"\x01\x0f\x00\x02") == 1
+    # The maker's name is said to be of another tag, whose value is a number.
+    (tmp_path / "a.jpg").write_bytes(data.replace(b"\x01\x0f\x00\x02", b"\x01\x18\x00\x02"))
+    with pytest.raises(BadInput, match=r"a\.jpg: not a readable picture"):
+        read_picture(tmp_path / "a.jpg")
+
+
 def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
     scene().save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (40, 20), (0, 255, 0))])
     assert read_picture(tmp_path / "a.gif")[10, 5].argmax() == 0

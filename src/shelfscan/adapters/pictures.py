@@ -37,7 +37,7 @@ def read_picture(path: Path) -> Rgb:
         raise
     except Image.DecompressionBombError as e:
         raise BadInput(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels") from e
-    except (OSError, SyntaxError, ValueError) as e:
+    except Exception as e:  # Pillow raises whatever it meets in a broken file or in broken EXIF
         raise BadInput(f"{path}: not a readable picture: {e}") from e
 
 
