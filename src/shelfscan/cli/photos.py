@@ -196,14 +196,15 @@ def audit(
     _write_csv(out_dir / "facings.csv", rows)
     if as_json:
         print_json(summary)
-    for r in () if as_json else results:
-        out.print(
-            f"{r['photo']}: {r['facings']} facings on {r['rows']} rows, {len(r['per_sku'])} SKUs, "
-            f"{r['unknown']} not in the gallery -> {r['annotated']}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    else:
+        for r in results:
+            out.print(
+                f"{r['photo']}: {r['facings']} facings on {r['rows']} rows, {len(r['per_sku'])} SKUs, "
+                f"{r['unknown']} not in the gallery -> {r['annotated']}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
     if bad:
         raise typer.Exit(1)
 
