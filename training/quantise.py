@@ -38,7 +38,7 @@ from shelfscan.perception import decode
 from shelfscan.runfolder import write_atomic
 from training.detector.data import load, pictures
 from training.evaluate import match, metrics
-from training.manifest import read_models, write_models
+from training.manifest import SECTION, read_models, with_section, write_models
 
 NAME = "detector"
 FILE = f"{NAME}.int8.onnx"
@@ -47,8 +47,6 @@ MOST_LOST = 0.005
 #: What must not be lost: coarse numbers move edges, which AP50 forgives and AP75 does not.
 GATED = ("PRODUCT", "PRODUCT_AP75", "PRICE_TAG")
 SIZE = (736, 1280)
-#: Head of the section that is written into the card.
-SECTION = "## int8"
 
 Feed = dict[str, NDArray[np.float32]]
 
@@ -172,14 +170,6 @@ alone. Measured with OpenVINO on {count} pictures that were not trained on.
 |---|---|
 {times}
 """
-
-
-def with_section(card: str, text: str) -> str:
-    """``card`` with its int8 section replaced by ``text`` (appended where it has none; empty: taken away)."""
-    before, _, rest = card.partition(f"\n{SECTION}\n")
-    at = rest.find("\n## ")
-    after = rest[at:] if at >= 0 else ""
-    return before.rstrip() + "\n" + (f"\n{text.rstrip()}\n" if text else "") + after
 
 
 def written(folder: Path) -> str:

@@ -25,7 +25,7 @@ def test_a_shipped_model_says_all_of_itself(name: str) -> None:
     entry = manifest(MODELS)[name]
     for field in ("licence", "card", "data", "input", "outputs", "command"):
         assert getattr(entry, field), f"{name}: {field} is empty"
-    assert (MODELS / entry.card).is_file()
+    assert ("## int8" in (MODELS / entry.card).read_text()) == ("int8" in entry.variants)
     assert model_path(name, MODELS).stat().st_size == entry.bytes
     assert not entry.model_extra, "a field the schema does not know"
 
@@ -130,6 +130,7 @@ def test_new_weights_drop_the_variant_of_the_old_ones_with_its_file(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "training.quantise" in done.stdout
     assert not (folder / "detector.int8.onnx").exists()
+    assert "int8" not in (folder / "detector.md").read_text()
     entry = model_entry("detector", folder)
     assert entry.variants == {} and entry_path(entry, folder).is_file()
     command += ["--set", 'thresholds={"PRODUCT": 4}']
