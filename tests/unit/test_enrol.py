@@ -16,7 +16,7 @@ from shelfscan.cli.enrol import _evidence
 from shelfscan.cli.main import app
 from shelfscan.errors import BadInput
 from shelfscan.paths import ROOT
-from shelfscan.perception.enrol import Sighting, cluster, contact_sheet, drifts, duplicates, look_alikes
+from shelfscan.perception.enrol import Sighting, cluster, contact_sheet, drifts, duplicates, in_front, look_alikes
 
 DEMO = ROOT / "maps" / "demo" / "gallery"
 
@@ -94,6 +94,12 @@ def test_a_new_design_is_told_from_a_misplaced_product_and_from_a_bad_crop() -> 
 def test_a_design_needs_several_whole_packages_in_two_places_or_nights(seen: list[Sighting], found: bool) -> None:
     crops = around(7, len(seen), np.random.default_rng(4))
     assert found_designs(seen, crops) == ([("A", tuple(range(len(seen))))] if found else [])
+
+
+def test_what_stands_behind_or_on_top_is_not_in_front() -> None:
+    boxes = [[0, 100, 50, 200], [52, 105, 100, 198], [2, 20, 48, 110], [60, 0, 160, 90], [120, 100, 160, 200]]
+    assert in_front(np.array(boxes, np.float32)).tolist() == [True, True, False, False, True]
+    assert in_front(np.zeros((0, 4), np.float32)).tolist() == []
 
 
 def test_a_sheet_shows_each_crop() -> None:

@@ -397,9 +397,13 @@ def _evidence(run_dir: Path) -> Iterator[tuple[Path, _Place]]:
 
 
 def _products(settings: Config, sources: Sequence[tuple[Path, _Place | None]], bad: list[str]) -> list[_Crop]:
-    """Every product that is whole; unreadable pictures are added to ``bad``. Raises `BadInput` when none can be read."""
+    """Every product that is whole, in a run's pictures of bins those in front; what is wrong with others goes to ``bad``.
+
+    Raises `BadInput` when no picture can be read.
+    """
     from shelfscan.adapters.pictures import read_picture
     from shelfscan.bootstrap import make_detector
+    from shelfscan.perception.enrol import in_front
     from shelfscan.perception.photo import find_products
 
     detector = make_detector(settings)
@@ -415,7 +419,10 @@ def _products(settings: Config, sources: Sequence[tuple[Path, _Place | None]], b
                 continue
             readable += 1
             h, w = picture.shape[:2]
-            for left, top, right, bottom in find_products(detector, picture).boxes_px.tolist():
+            boxes = find_products(detector, picture).boxes_px
+            if place is not None:
+                boxes = boxes[in_front(boxes)]
+            for left, top, right, bottom in boxes.tolist():
                 x0, y0, x1, y1 = max(0, int(left)), max(0, int(top)), min(w, int(right) + 1), min(h, int(bottom) + 1)
                 cut = x0 < CUT_PX or y0 < CUT_PX or x1 > w - CUT_PX or y1 > h - CUT_PX
                 if not cut and x1 - x0 >= 8 and y1 - y0 >= 8:

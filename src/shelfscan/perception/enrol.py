@@ -34,6 +34,8 @@ LEAST_CROPS = 4
 APART_M = 1.0
 #: A new print is on the same package. A box of other proportions (times or by this) is a part of it, or two of them.
 SAME_SHAPE = 1.25
+#: A box ends below another when its lower edge is lower by this share of the other's height.
+BELOW = 0.2
 #: Rows whose likeness to all others is worked out at a time: a gallery may have tens of thousands.
 BLOCK = 1024
 
@@ -158,6 +160,17 @@ def _twice(seen: Sequence[Sighting]) -> bool:
     return any(s.night != first.night for s in seen) or any(
         math.dist(a.position_m, b.position_m) >= APART_M for n, a in enumerate(seen) for b in seen[:n]
     )
+
+
+def in_front(boxes_px: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which boxes (N, 4) of a picture of one shelf have no other below them: (N,).
+
+    What is seen above a front item is what stands behind it, from above, or on it; a box there is often of several packages.
+    """
+    x0, y0, x1, y1 = boxes_px.astype(np.float64).T
+    shared = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0)
+    beneath = y1 > (y1 + BELOW * (y1 - y0))[:, None]
+    return np.asarray(~((shared >= 0.5 * np.minimum(x1 - x0, (x1 - x0)[:, None])) & beneath).any(axis=1))
 
 
 def contact_sheet(crops: Sequence[Rgb], side_px: int = 160, columns: int = 6, most: int = 24) -> Rgb:
