@@ -74,7 +74,7 @@ def main() -> None:
             test = copies(kept, Path(scratch) / "kept")
             for count in args.counts:
                 if count == 0:
-                    thresholds = dict(model_entry("detector")["thresholds"])
+                    thresholds = model_entry("detector").thresholds
                     detector = OnnxDetector(threshold=SENSITIVE, threads=args.threads)
                     rows.append(("0 (shipped)", judge(detector, test, thresholds, choose=False), "–"))
                     continue

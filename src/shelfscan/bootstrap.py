@@ -36,16 +36,17 @@ def _backend(wanted: str) -> str:
 
 def make_detector(config: Config, *, threshold: float | None = None) -> Detector:
     """The shelf detector; ``threshold`` replaces the model's own scores. Raises `MissingModel` naming what is absent."""
-    name, backend = config.detector.model, _backend(config.detector.backend)
-    models = in_use(name, config.models.folder)
+    d = config.detector
+    backend = _backend(d.backend)
+    models = in_use(d.model, config.models.folder)
     try:
         if backend == "openvino":
             from shelfscan.adapters.detect_openvino import OpenvinoDetector
 
-            return OpenvinoDetector(name, threshold=threshold, threads=config.detector.threads, models=models)
+            return OpenvinoDetector(d.model, threshold=threshold, threads=d.threads, precision=d.precision, models=models)
         from shelfscan.adapters.detect_onnx import OnnxDetector
 
-        return OnnxDetector(name, threshold=threshold, threads=config.detector.threads, models=models)
+        return OnnxDetector(d.model, threshold=threshold, threads=d.threads, precision=d.precision, models=models)
     except ImportError as e:
         raise MissingModel(f"detector backend {backend!r} is not installed: {e}") from e
 

@@ -17,10 +17,12 @@ class _Section(BaseModel):
 
 
 class DetectorConfig(_Section):
-    """Which detector finds products and price tags. ``auto`` takes the fastest backend that is installed."""
+    """Which detector finds products and price tags. ``auto`` takes the fastest backend that is installed, and int8 where
+    that backend is faster with it and the model has an int8 variant of exactly its weights."""
 
     model: str = "detector"
     backend: Literal["auto", "onnx", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "int8"] = "auto"
     threads: int = Field(default=2, ge=1, le=256)
 
 

@@ -252,7 +252,7 @@ def test_the_command_trains_compares_and_installs_only_what_is_better(tmp_path: 
     assert again["steps"] == result["steps"], "a finished training is not made again"
     (entry,) = (m for m in json.loads((site / "manifest.json").read_text())["models"])
     assert entry["command"].startswith("shelfscan train detector --data")
-    assert entry["parent"] and entry["metrics"]["new"]["ap"] == again["new"]["ap"]
+    assert entry["parent"] and entry["metrics"]["held_out"]["values"]["new"]["ap"] == again["new"]["ap"]
     assert "| these |" in (site / entry["card"]).read_text()
     assert OnnxDetector(models=site).settings.thresholds[0] == entry["thresholds"]["PRODUCT"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from shelfscan.config import load_config
 from shelfscan.errors import BadInput, MissingModel
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = str(manifest()["detector"]["sha256"])
+SHIPPED = manifest()["detector"].sha256
 
 
 def variant(folder: Path, word: str) -> Path:
@@ -30,7 +31,7 @@ def variant(folder: Path, word: str) -> Path:
 
 
 def entry(threshold: float) -> dict[str, object]:
-    kept = {k: v for k, v in manifest()["detector"].items() if k in ("classes", "iou", "licence", "input")}
+    kept = {k: v for k, v in manifest()["detector"].to_json().items() if k in ("classes", "iou", "licence", "input")}
     thresholds = {"PRODUCT": threshold, "PRICE_TAG": 0.5, "EMPTY": 0.5}
     return {**kept, "thresholds": thresholds, "data": "twenty photographs", "command": "shelfscan train detector"}
 
@@ -58,12 +59,74 @@ def test_what_is_installed_is_used_and_the_rest_is_shipped(site: Path) -> None:
     assert found.scores.dtype == np.float32
 
 
+@pytest.fixture
+def shipped_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Shipped models whose detector has an int8 variant of its weights; returns the variant's file name."""
+    home = tmp_path / "home"
+    shutil.copytree(ROOT / "models", home / "models")
+    shutil.copy(ROOT / "models" / "detector.onnx", home / "models" / "detector.int8.onnx")
+    path = home / "models" / "manifest.json"
+    data = json.loads(path.read_text())
+    for m in data["models"]:
+        if m["name"] == "detector":
+            made = {"bytes": m["bytes"], "sha256": m["sha256"], "made_from": m["sha256"]}
+            m["variants"] = {"int8": {"file": "detector.int8.onnx", **made}}
+    path.write_text(json.dumps(data))
+    monkeypatch.setenv("SHELFSCAN_HOME", str(home))
+    return "detector.int8.onnx"
+
+
+def test_weights_of_a_site_are_never_run_as_the_shipped_int8_variant(site: Path, shipped_int8: str) -> None:
+    pytest.importorskip("openvino", reason="int8 is for OpenVINO; it is not installed")
+    shipped = {"detector.backend": "openvino"}
+    mine = {**shipped, "models.folder": site}
+    assert f"({shipped_int8}), OpenVINO CPU, int8" in make_detector(load_config(None, shipped)).description
+    own = make_detector(load_config(None, mine))
+    assert own.description.startswith(f"detector (detector-{used(site)[:12]}.onnx), OpenVINO CPU, fp32")
+    assert own.settings.thresholds[0] == pytest.approx(0.4)  # type: ignore[attr-defined]
+    with pytest.raises(MissingModel, match="its int8 variant does not exist; ask for auto or fp32"):
+        make_detector(load_config(None, {**mine, "detector.precision": "int8"}))
+    # Back at the shipped weights, their variant is used again.
+    roll_back(site, "detector", "shipped")
+    assert ", int8" in make_detector(load_config(None, mine)).description
+
+
+def test_a_variant_that_a_site_copied_from_other_weights_is_a_fault(site: Path) -> None:
+    document = json.loads((site / "manifest.json").read_text())
+    other = {"file": "x.onnx", "bytes": 1, "sha256": "0" * 64, "made_from": SHIPPED}
+    for part in ("models", "kept"):
+        document[part][-1]["variants"] = {"int8": other}
+    (site / "manifest.json").write_text(json.dumps(document))
+    config = load_config(None, {"models.folder": site, "detector.backend": "onnx"})
+    assert ", fp32" in make_detector(config).description
+    (bad,) = (p for v in versions(site) for p in faults(v))
+    assert "int8 variant was made from other weights" in bad
+
+
+def test_a_version_of_an_earlier_install_keeps_all_that_was_said_of_it(site: Path) -> None:
+    document = json.loads((site / "manifest.json").read_text())
+    document["kept"][0]["note"] = "aisle 4 only"
+    (site / "manifest.json").write_text(json.dumps(document))
+    roll_back(site, "detector")
+    after = json.loads((site / "manifest.json").read_text())
+    assert after["kept"] == document["kept"]
+    assert after["models"] == document["kept"][:1]
+
+
+def test_a_site_manifest_with_a_wrong_kept_version_names_the_field(site: Path) -> None:
+    document = json.loads((site / "manifest.json").read_text())
+    document["kept"][0]["sha256"] = "abc"
+    (site / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(MissingModel, match=r"kept\.0\.sha256"):
+        versions(site)
+
+
 def test_every_version_is_kept_with_its_card(site: Path) -> None:
     mine = [v for v in versions(site) if not v.shipped]
     assert [v.used for v in mine] == [False, True]
-    assert [(site / v.entry["card"]).read_text() for v in mine] == ["# one\n", "# two\n"]
-    assert mine[0].entry["replaced"] == SHIPPED
-    assert mine[1].entry["replaced"] == mine[0].sha256
+    assert [(site / v.entry.card).read_text() for v in mine] == ["# one\n", "# two\n"]
+    assert mine[0].entry.replaced == SHIPPED
+    assert mine[1].entry.replaced == mine[0].sha256
     assert [p for v in versions(site) for p in faults(v)] == []
 
 
@@ -85,7 +148,7 @@ def test_rolling_back_goes_down_to_the_shipped_weights(site: Path) -> None:
 
 def test_a_version_whose_file_was_changed_is_not_gone_back_to(site: Path) -> None:
     one = next(v for v in versions(site) if not v.shipped)
-    file = site / one.entry["file"]
+    file = site / one.entry.file
     file.write_bytes(file.read_bytes()[:-1])
     before = (site / "manifest.json").read_bytes()
     with pytest.raises(MissingModel, match="is not the manifest's"):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfscan.adapters.models import model_entry, model_path
+from shelfscan.adapters.models import Backend, Chosen, Precision, chosen_precision, entry_path, model_entry
 from shelfscan.errors import BadInput, MissingModel
 from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.imaging import Rgb
@@ -37,19 +37,26 @@ class DetectorSettings:
 
 
 def settings_of(
-    name: str, models: Path | None, scale: float | None, max_side_px: int, threshold: float | None
-) -> tuple[Path, DetectorSettings]:
-    """The verified file of a model and its settings; ``threshold`` replaces the manifest's for every class."""
-    path = model_path(name, models)
+    name: str,
+    models: Path | None,
+    scale: float | None,
+    max_side_px: int,
+    threshold: float | None,
+    precision: Precision,
+    backend: Backend,
+) -> tuple[Path, Chosen, DetectorSettings]:
+    """The verified file of a model, its precision and its settings; ``threshold`` replaces the manifest's for every class."""
     entry = model_entry(name, models)
-    given = entry.get("thresholds")
+    chosen = chosen_precision(entry, precision, backend, models)
+    path = entry_path(entry, models, chosen)
+    given = entry.thresholds
     wanted = [c.name for c in DetectionClass]
-    if entry.get("classes") != wanted or not isinstance(given, dict) or sorted(given) != sorted(wanted):
-        raise MissingModel(f"{path}: expected classes {wanted} with a threshold each, found {entry.get('classes')} and {given}")
+    if list(entry.classes) != wanted or sorted(given) != sorted(wanted):
+        raise MissingModel(f"{path}: expected classes {wanted} with a threshold each, found {list(entry.classes)} and {given}")
     if scale is not None and not 0 < scale <= 4:
         raise BadInput(f"detector scale: expected 0 < scale <= 4, found {scale}")
-    values = tuple(float(given[c]) if threshold is None else threshold for c in wanted)
-    return path, DetectorSettings(values, scale, max_side_px, float(entry.get("iou", 0.55)))
+    values = tuple(given[c] if threshold is None else threshold for c in wanted)
+    return path, chosen, DetectorSettings(values, scale, max_side_px, entry.iou)
 
 
 def check_shapes(path: Path, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> None:

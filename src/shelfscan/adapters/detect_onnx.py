@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shelfscan.adapters._onnx import open_session
 from shelfscan.adapters._shelf_detector import ShelfDetector, check_shapes, settings_of
+from shelfscan.adapters.models import Precision
 
 
 class OnnxDetector(ShelfDetector):
@@ -25,9 +26,10 @@ class OnnxDetector(ShelfDetector):
         max_side_px: int = 1296,
         threshold: float | None = None,
         threads: int = 2,
+        precision: Precision = "auto",
         models: Path | None = None,
     ) -> None:
-        path, settings = settings_of(name, models, scale, max_side_px, threshold)
+        path, chosen, settings = settings_of(name, models, scale, max_side_px, threshold, precision, "onnxruntime")
         session = open_session(path, threads)
         check_shapes(path, {i.name: i.shape for i in session.get_inputs()}, {o.name: o.shape for o in session.get_outputs()})
 
@@ -35,4 +37,4 @@ class OnnxDetector(ShelfDetector):
             distances, scores = session.run(["distances", "scores"], {"image": blob})
             return distances, scores
 
-        super().__init__(run, settings, f"{name} ({path.name}), ONNX Runtime CPU, fp32, {threads} threads")
+        super().__init__(run, settings, f"{name} ({path.name}), ONNX Runtime CPU, {chosen}, {threads} threads")

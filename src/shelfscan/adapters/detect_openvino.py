@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from shelfscan.adapters._openvino import open_model, shape_of
 from shelfscan.adapters._shelf_detector import ShelfDetector, check_shapes, settings_of
+from shelfscan.adapters.models import Precision
 
 
 class OpenvinoDetector(ShelfDetector):
-    """Products, price tags and empty places with OpenVINO. Raises `MissingModel`."""
+    """Products, price tags and empty places with OpenVINO; ``bf16`` runs the float network so. Raises `MissingModel`."""
 
     def __init__(
         self,
@@ -23,20 +24,22 @@ class OpenvinoDetector(ShelfDetector):
         max_side_px: int = 1296,
         threshold: float | None = None,
         threads: int = 2,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Precision | Literal["bf16"] = "auto",
         models: Path | None = None,
     ) -> None:
-        path, settings = settings_of(name, models, scale, max_side_px, threshold)
-        model = open_model(path, threads, precision)
+        wanted: Precision = "fp32" if precision == "bf16" else precision  # bf16 is how the float file is run
+        path, chosen, settings = settings_of(name, models, scale, max_side_px, threshold, wanted, "openvino")
+        model = open_model(path, threads, "bf16" if precision == "bf16" else "fp32")
         check_shapes(
             path,
             {p.get_any_name(): shape_of(p) for p in model.inputs},
             {p.get_any_name(): shape_of(p) for p in model.outputs},
         )
+        run_as = "bf16" if precision == "bf16" else chosen
         request = model.create_infer_request()
 
         def run(blob: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             request.infer({"image": blob})
             return request.get_tensor("distances").data.copy(), request.get_tensor("scores").data.copy()
 
-        super().__init__(run, settings, f"{name} ({path.name}), OpenVINO CPU, {precision}, {threads} threads")
+        super().__init__(run, settings, f"{name} ({path.name}), OpenVINO CPU, {run_as}, {threads} threads")

@@ -9,15 +9,20 @@ one step, last.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shelfscan.adapters.models import file_sha256, manifest, model_entry, models_dir
+from pydantic import BaseModel, ValidationError
+
+from shelfscan.adapters.models import Chosen, ModelEntry, entry_path, file_sha256, manifest, model_entry, models_dir
 from shelfscan.errors import BadInput, MissingModel
+from shelfscan.inputs import field_problems
 from shelfscan.runfolder import claimed, write_atomic
 
+#: The metric of a manifest with what a training measured on the pictures it held out.
+HELD_OUT = "held_out"
 #: Letters of a checksum that name a version.
 SHORT = 12
 
@@ -27,7 +32,7 @@ class Version:
     """One version of a model. ``folder`` has its file; ``used``: it is what runs take."""
 
     name: str
-    entry: dict[str, Any]
+    entry: ModelEntry
     folder: Path
     shipped: bool
     used: bool
@@ -35,7 +40,11 @@ class Version:
     @property
     def sha256(self) -> str:
         """Checksum of its file, as its manifest says."""
-        return str(self.entry.get("sha256", ""))
+        return self.entry.sha256
+
+
+class _Kept(BaseModel):
+    kept: tuple[ModelEntry, ...] = ()
 
 
 def in_use(name: str, site: Path | None) -> Path | None:
@@ -53,13 +62,11 @@ def in_use(name: str, site: Path | None) -> Path | None:
 def versions(site: Path | None) -> list[Version]:
     """Every version of every model, the shipped ones first, then the site's in the order they were made."""
     current = manifest(site) if site is not None and (site / "manifest.json").exists() else {}
-    out = [
-        Version(name, entry, models_dir(), True, name not in current) for name, entry in sorted(manifest().items())
-    ]
-    for entry in _kept(site) if site is not None else []:
-        name = str(entry["name"])
-        used = name in current and current[name]["sha256"] == entry["sha256"]
-        out.append(Version(name, entry, site, False, used))  # type: ignore[arg-type]
+    out = [Version(name, entry, models_dir(), True, name not in current) for name, entry in sorted(manifest().items())]
+    if site is not None:
+        for entry in _kept(site):
+            used = entry.name in current and current[entry.name].sha256 == entry.sha256
+            out.append(Version(entry.name, entry, site, False, used))
     return out
 
 
@@ -73,15 +80,19 @@ def install(site: Path, name: str, file: Path, entry: Mapping[str, Any], card: s
         data = file.read_bytes()
         sha = file_sha256(file)
         stem = f"{name}-{sha[:SHORT]}"
-        write_atomic(site / f"{stem}.onnx", data)
-        write_atomic(site / f"{stem}.md", card.encode())
         full = {
             "name": name, "file": f"{stem}.onnx", "bytes": len(data), "sha256": sha, **entry, "card": f"{stem}.md",
-            "replaced": before["sha256"],
+            "replaced": before.sha256,
         }  # fmt: skip
-        kept = [e for e in _kept(site) if (e["name"], e["sha256"]) != (name, sha)]
-        _write(site, [*kept, full], {**_used(site), name: full})
-    return Version(name, full, site, False, True)
+        try:
+            new = ModelEntry.model_validate(full)
+        except ValidationError as e:
+            raise BadInput(field_problems(f"{site}: new version of {name}", e, ModelEntry)) from e
+        kept = [e for e in _kept(site) if (e.name, e.sha256) != (name, sha)]
+        write_atomic(site / new.file, data)
+        write_atomic(site / new.card, card.encode())
+        _write(site, [*kept, new], {**_used(site), name: new})
+    return Version(name, new, site, False, True)
 
 
 def roll_back(site: Path, name: str, to: str | None = None) -> Version:
@@ -90,60 +101,51 @@ def roll_back(site: Path, name: str, to: str | None = None) -> Version:
     Raises `BadInput` when there is nothing to go back to.
     """
     with claimed(site):
-        used, kept = _used(site), [e for e in _kept(site) if e["name"] == name]
+        used, kept = _used(site), [e for e in _kept(site) if e.name == name]
         shipped = model_entry(name)
         if to is None and name not in used:
             raise BadInput(f"{site}: {name} is the shipped one already; nothing to roll back")
-        wanted = str(used[name]["replaced"]) if to is None else to
-        matches = [e for e in kept if str(e["sha256"]).startswith(wanted)]
-        if wanted == "shipped" or (not matches and str(shipped["sha256"]).startswith(wanted)):
+        wanted = (used[name].replaced or "shipped") if to is None else to
+        matches = [e for e in kept if e.sha256.startswith(wanted)]
+        if wanted == "shipped" or (not matches and shipped.sha256.startswith(wanted)):
             matches = []
         elif len(matches) != 1:
-            known = ", ".join([*(str(e["sha256"])[:SHORT] for e in kept), "shipped"])
+            known = ", ".join([*(e.sha256[:SHORT] for e in kept), "shipped"])
             # The shipped weights may have changed since with an update: what was replaced is gone, the new ones are there.
             if to is not None:
                 raise BadInput(f"{site}: {to}: {'several versions' if matches else 'no version'} of {name}; known: {known}")
             matches = []
         if matches:
-            model_file(matches[0], site)
+            entry_path(matches[0], site)
             _write(site, _kept(site), {**used, name: matches[0]})
             return Version(name, matches[0], site, False, True)
         _write(site, _kept(site), {k: v for k, v in used.items() if k != name})
         return Version(name, shipped, models_dir(), True, True)
 
 
-def model_file(entry: Mapping[str, Any], folder: Path) -> Path:
-    """The file of an entry, its checksum verified. Raises `MissingModel`."""
-    path = folder / str(entry["file"])
-    if not path.is_file():
-        raise MissingModel(f"{path}: the file of model {entry['name']!r} is missing")
-    found = file_sha256(path)
-    if found != entry["sha256"]:
-        raise MissingModel(f"{path}: sha256 {found} is not the manifest's {entry['sha256']}")
-    return path
-
-
 def faults(version: Version) -> list[str]:
-    """What is wrong with a version, one line each: file, checksum, size, card, shapes; nothing when it can be used."""
-    out: list[str] = []
+    """What is wrong with a version, one line each: files, checksums, sizes, card, shapes; nothing when it can be used."""
     entry, folder = version.entry, version.folder
-    try:
-        path = model_file(entry, folder)
-    except MissingModel as e:
-        return list(e.problems)
-    if entry.get("bytes") != path.stat().st_size:
-        out.append(f"{folder}/manifest.json: {version.name}: bytes: {entry.get('bytes')}, the file has {path.stat().st_size}")
-    if not (folder / str(entry.get("card", ""))).is_file():
-        out.append(f"{folder}/{entry.get('card')}: the card of {version.name} is missing")
-    out += [f"{folder}/manifest.json: {version.name}: {k}: missing" for k in ("licence", "data", "command") if not entry.get(k)]
-    try:
-        _open(version, path)
-    except BadInput as e:
-        out += e.problems
+    out: list[str] = []
+    if not (folder / entry.card).is_file():
+        out.append(f"{folder}/{entry.card}: the card of {version.name} is missing")
+    if entry.variants and entry.int8 is None:
+        out.append(f"{folder}/manifest.json: {version.name}: its int8 variant was made from other weights")
+    precisions: tuple[Chosen, ...] = ("fp32", "int8") if entry.int8 is not None else ("fp32",)
+    for precision in precisions:
+        said = entry.int8 if precision == "int8" and entry.int8 is not None else entry
+        try:
+            path = entry_path(entry, folder, precision)
+            size = path.stat().st_size
+            if said.bytes != size:
+                out.append(f"{folder}/manifest.json: {version.name}: bytes: {said.bytes}, {said.file} has {size}")
+            _open(path)
+        except BadInput as e:
+            out += e.problems
     return out
 
 
-def _open(version: Version, path: Path) -> None:
+def _open(path: Path) -> None:
     """Raise `MissingModel` unless the file can be run and has the shapes of its kind."""
     from shelfscan.adapters import _pack_embedder, _shelf_detector
     from shelfscan.adapters._onnx import open_session
@@ -157,22 +159,21 @@ def _open(version: Version, path: Path) -> None:
         _pack_embedder.expect_shapes(path, inputs.get("crops"), outputs.get("embedding"))
 
 
-def _used(site: Path) -> dict[str, Any]:
+def _used(site: Path) -> dict[str, ModelEntry]:
     return manifest(site) if (site / "manifest.json").exists() else {}
 
 
-def _kept(site: Path) -> list[dict[str, Any]]:
+def _kept(site: Path) -> list[ModelEntry]:
     path = site / "manifest.json"
     if not path.exists():
         return []
     manifest(site)  # says what is wrong with it
-    kept = json.loads(path.read_text(encoding="utf-8")).get("kept", [])
-    if not isinstance(kept, list) or not all(isinstance(e, dict) and {"name", "file", "sha256"} <= e.keys() for e in kept):
-        raise MissingModel(f"{path}: kept: expected versions, each with name, file and sha256")
-    return kept
+    try:
+        return list(_Kept.model_validate_json(path.read_bytes()).kept)
+    except ValidationError as e:
+        raise MissingModel(field_problems(path, e, _Kept)) from e
 
 
-def _write(site: Path, kept: list[dict[str, Any]], used: Mapping[str, Any]) -> None:
-    document = {"models": [used[k] for k in sorted(used)], "kept": kept}
+def _write(site: Path, kept: Sequence[ModelEntry], used: Mapping[str, ModelEntry]) -> None:
+    document = {"models": [used[k].to_json() for k in sorted(used)], "kept": [e.to_json() for e in kept]}
     write_atomic(site / "manifest.json", (json.dumps(document, indent=1) + "\n").encode())
-

@@ -37,7 +37,7 @@ def read_picture(path: Path) -> Rgb:
         raise
     except Image.DecompressionBombError as e:
         raise BadInput(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels") from e
-    except (OSError, SyntaxError, ValueError) as e:
+    except Exception as e:  # Pillow raises whatever it meets in a broken file or in broken EXIF
         raise BadInput(f"{path}: not a readable picture: {e}") from e
 
 
@@ -61,8 +61,8 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES)
 
 
-def read_gallery(folder: Path) -> dict[str, list[Rgb]]:
-    """Reference pictures by SKU: ``folder/<sku>/*`` (or ``folder/<sku>.jpg`` for one picture a SKU).
+def gallery_files(folder: Path) -> dict[str, list[Path]]:
+    """Reference files by SKU: ``folder/<sku>/*`` (or ``folder/<sku>.jpg`` for one picture a SKU).
 
     Raises `BadInput` with every problem: no folder, no pictures, an empty SKU folder, a SKU given twice.
     """
@@ -86,8 +86,16 @@ def read_gallery(folder: Path) -> dict[str, list[Rgb]]:
                 files[entry.stem] = [entry]
     if not files and not problems:
         problems.append(f"{folder}: no pictures; expected {folder.name}/<sku>/*.jpg")
+    if problems:
+        raise BadInput(problems)
+    return files
+
+
+def read_gallery(folder: Path) -> dict[str, list[Rgb]]:
+    """Reference pictures by SKU. Raises `BadInput` as `gallery_files` does, and with every unreadable picture."""
     gallery: dict[str, list[Rgb]] = {}
-    for sku, paths in files.items():
+    problems: list[str] = []
+    for sku, paths in gallery_files(folder).items():
         for path in paths:
             try:
                 gallery.setdefault(sku, []).append(read_picture(path))

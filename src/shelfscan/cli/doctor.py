@@ -18,7 +18,7 @@ import typer
 
 from shelfscan import __version__
 from shelfscan.cli._console import out, print_json
-from shelfscan.errors import ShelfscanError
+from shelfscan.errors import MissingModel, ShelfscanError
 
 #: Starting Python, loading a library and using it once; generous for a busy machine.
 TRY_S = 60.0
@@ -163,6 +163,7 @@ def _detector() -> tuple[str, str]:
     from shelfscan.bootstrap import make_detector
     from shelfscan.config import Config
 
+    _expect_whole("detector")
     return "ok", make_detector(Config()).description
 
 
@@ -170,7 +171,17 @@ def _embedder() -> tuple[str, str]:
     from shelfscan.bootstrap import make_embedder
     from shelfscan.config import Config
 
+    _expect_whole("embedder")
     return "ok", make_embedder(Config()).description
+
+
+def _expect_whole(name: str) -> None:
+    """Raise `MissingModel` unless all files of a shipped model are what the manifest says, also those not used here."""
+    from shelfscan.adapters.model_store import faults, versions
+
+    problems = [p for v in versions(None) if v.name == name for p in faults(v)]
+    if problems:
+        raise MissingModel(problems)
 
 
 def _tensorrt() -> tuple[str, str]:

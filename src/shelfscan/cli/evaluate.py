@@ -32,7 +32,7 @@ def detection(data: Data, config: ConfigFile = None, as_json: Json = False) -> N
 
     settings = load_config(config)
     name = settings.detector.model
-    threshold = float(model_entry(name, in_use(name, settings.models.folder))["thresholds"]["PRODUCT"])
+    threshold = model_entry(name, in_use(name, settings.models.folder)).thresholds["PRODUCT"]
     with progress("eval detection") as report:
         detectors = make_detector(settings), make_detector(settings, threshold=SENSITIVE)
         result = evaluate_detection(data, *detectors, threshold, report)

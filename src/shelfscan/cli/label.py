@@ -49,7 +49,7 @@ def queue(
     references = read_gallery(gallery) if gallery is not None else None
     name = settings.detector.model
     entry = model_entry(name, in_use(name, settings.models.folder))
-    thresholds = [float(entry["thresholds"][c.name]) for c in DetectionClass]
+    thresholds = [entry.thresholds[c.name] for c in DetectionClass]
     detector = make_detector(settings, threshold=max(0.02, min(thresholds) / 2))
     with progress("label queue") as report:
         recogniser = make_recogniser(settings, make_embedder(settings), references) if references is not None else None

@@ -9,7 +9,23 @@ import typer
 from typer.exceptions import TyperException
 
 from shelfscan import __version__
-from shelfscan.cli import bench, demo, doctor, evaluate, label, models, photos, replay, run, score, serve, store, train, wms
+from shelfscan.cli import (
+    bench,
+    demo,
+    doctor,
+    enrol,
+    evaluate,
+    label,
+    models,
+    photos,
+    replay,
+    run,
+    score,
+    serve,
+    store,
+    train,
+    wms,
+)
 from shelfscan.cli._console import err
 from shelfscan.errors import BadInput, ShelfscanError
 
@@ -27,6 +43,7 @@ app.add_typer(evaluate.app, name="eval")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(label.app, name="label")
+app.add_typer(enrol.app, name="gallery")
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)
@@ -35,6 +52,7 @@ app.command("sync")(wms.sync)
 app.command("serve")(serve.serve)
 app.command("detect")(photos.detect)
 app.command("audit")(photos.audit)
+app.command("enrol")(enrol.enrol)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 

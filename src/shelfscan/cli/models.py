@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from shelfscan.cli._console import err, out, print_json
 from shelfscan.errors import BadInput
+
+if TYPE_CHECKING:
+    from shelfscan.adapters.models import ModelEntry
 
 app = typer.Typer(help="Weights: what is there, what is used, and going back.", no_args_is_help=True)
 
@@ -36,25 +39,27 @@ def list_models(models: Models = None, config: ConfigFile = None, as_json: Json 
 
     found = versions(_site(models, config))
     if as_json:
-        print_json([{"used": v.used, "shipped": v.shipped, "folder": str(v.folder), **v.entry} for v in found])
+        print_json([{"used": v.used, "shipped": v.shipped, "folder": str(v.folder), **v.entry.to_json()} for v in found])
         return
     table = Table()
     for column in ("model", "version", "used", "from", "made", "measured"):
         table.add_column(column)
     for v in found:
-        source = "shipped" if v.shipped else str(v.entry.get("data", ""))
-        made = str(v.entry.get("made", ""))[:10]
-        table.add_row(v.name, v.sha256[:SHORT], "yes" if v.used else "", source, made, _measured(v.entry))
+        source = "shipped" if v.shipped else v.entry.data
+        table.add_row(v.name, v.sha256[:SHORT], "yes" if v.used else "", source, v.entry.made[:10], _measured(v.entry))
     out.print(table)
 
 
-def _measured(entry: dict[str, Any]) -> str:
-    new = entry.get("metrics", {}).get("new", {}) if isinstance(entry.get("metrics"), dict) else {}
-    if "ap" in new:
-        return f"AP {new['ap']:.3f}, AP50 {new['ap50']:.3f} on {entry['metrics'].get('held_out_pictures')} held out"
-    if "top1" in new:
-        return f"top-1 {new['top1']:.3f} on {entry['metrics'].get('held_out_pictures')} held out"
-    return ""
+def _measured(entry: ModelEntry) -> str:
+    """What a training measured of a version on its held-out pictures; empty for shipped ones, whose cards say more."""
+    from shelfscan.adapters.model_store import HELD_OUT
+
+    metric = entry.metrics.get(HELD_OUT)
+    new = metric.values.get("new") if metric is not None else None
+    if metric is None or not isinstance(new, dict):
+        return ""
+    words = {"ap": "AP", "ap50": "AP50", "top1": "top-1"}
+    return f"{', '.join(f'{words[k]} {new[k]:.3f}' for k in words if k in new)} on {metric.data}"
 
 
 @app.command()
@@ -73,7 +78,7 @@ def rollback(
         raise BadInput("models rollback: no folder of your own models; give --models or set models.folder in the configuration")
     now = roll_back(site, name, to)
     if as_json:
-        print_json({"name": name, "sha256": now.sha256, "shipped": now.shipped, "file": str(now.folder / now.entry["file"])})
+        print_json({"name": name, "sha256": now.sha256, "shipped": now.shipped, "file": str(now.folder / now.entry.file)})
         return
     out.print(f"{name}: in use is {'the shipped ' if now.shipped else ''}{now.sha256[:SHORT]}", highlight=False, markup=False)
 

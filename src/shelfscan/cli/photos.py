@@ -44,7 +44,7 @@ def detect(
     config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Product, price-tag and empty-space boxes in photographs, as COCO. One bad file never stops the others."""
+    """Product, price-tag and empty-space boxes in photographs, as COCO. A bad file stops no other; the exit code is then 1."""
     from shelfscan.adapters.pictures import read_picture
     from shelfscan.bootstrap import make_detector
     from shelfscan.config import load_config
@@ -97,6 +97,8 @@ def detect(
     else:
         text = f"{out_file}: {summary['boxes']} boxes in {summary['images']} pictures"
         out.print(text, highlight=False, markup=False, soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
 
 
 def audit(
@@ -111,7 +113,7 @@ def audit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Facings per SKU in plain photographs, with an annotated picture of each."""
+    """Facings per SKU in plain photographs, with an annotated picture of each. Exit 1 when a file was bad; others are done."""
     import cv2
 
     from shelfscan.adapters.pictures import read_gallery, read_picture
@@ -194,15 +196,17 @@ def audit(
     _write_csv(out_dir / "facings.csv", rows)
     if as_json:
         print_json(summary)
-        return
-    for r in results:
-        out.print(
-            f"{r['photo']}: {r['facings']} facings on {r['rows']} rows, {len(r['per_sku'])} SKUs, "
-            f"{r['unknown']} not in the gallery -> {r['annotated']}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    else:
+        for r in results:
+            out.print(
+                f"{r['photo']}: {r['facings']} facings on {r['rows']} rows, {len(r['per_sku'])} SKUs, "
+                f"{r['unknown']} not in the gallery -> {r['annotated']}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+    if bad:
+        raise typer.Exit(1)
 
 
 def _planned_facings(path: Path) -> dict[str, int]:

@@ -77,7 +77,7 @@ def detector(
         fit = FitSettings(minutes=minutes, epochs=epochs, seed=seed, threads=threads or usable_threads())
         done = train_detector(work, out_dir, fit, report, name=name, site=used, init=init)
         made = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        iou = float(model_entry(name, used).get("iou", 0.55))
+        iou = model_entry(name, used).iou
         entry = entry_of(done, work, data, _command(), made, iou)
         version = None
         if force or not done.against:
@@ -87,8 +87,11 @@ def detector(
         "against": done.against,
         "models": str(site) if version is not None else None,
         "sha256": version.sha256 if version is not None else None,
-        "file": str(version.folder / version.entry["file"]) if version is not None else str(done.file),
-        **entry["metrics"],
+        "file": str(version.folder / version.entry.file) if version is not None else str(done.file),
+        "held_out_pictures": len(work.held_out),
+        "new": done.new.to_json(),
+        "replaced": done.used.to_json(),
+        "shipped": done.shipped.to_json(),
         "training_pictures": len(work.train),
         "thresholds": done.new.thresholds,
         "steps": done.fitted.steps,
@@ -150,8 +153,11 @@ def embedder(
         "against": done.against,
         "models": str(site) if version is not None else None,
         "sha256": version.sha256 if version is not None else None,
-        "file": str(version.folder / version.entry["file"]) if version is not None else str(done.file),
-        **entry["metrics"],
+        "file": str(version.folder / version.entry.file) if version is not None else str(done.file),
+        "held_out_pictures": packs.held_out,
+        "new": done.new.to_json(),
+        "replaced": done.used.to_json(),
+        "shipped": done.shipped.to_json(),
         "training_pictures": packs.train,
         "skus": len(packs.packs),
         "steps": done.steps,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shelfscan.adapters.detect_onnx import OnnxDetector
+from shelfscan.adapters.model_store import HELD_OUT
 from shelfscan.adapters.models import file_sha256, model_entry, model_path
 from shelfscan.errors import BadInput
 from shelfscan.learn.detector import SENSITIVE, FitSettings, Fitted, Report, fit, starting_net, statistics_crops, with_drafts
@@ -19,6 +20,7 @@ from shelfscan.learn.workset import Workset
 from shelfscan.model.detections import DetectionClass
 
 CHECKPOINT = "checkpoint.pt"
+LICENCE = "the site's own: fine-tuned on its pictures from Apache-2.0 weights"
 INPUT = "image: 1 x 3 x H x W float32 RGB in 0..1, H and W multiples of 32; products 30 to 250 px wide"
 
 
@@ -54,13 +56,13 @@ def train_detector(
     net = starting_net(start, statistics_crops(samples, settings), settings.norm)
     fitted = fit(work, samples, net, settings, out / CHECKPOINT, key, report)
     report("comparing", 1.0)
-    thresholds = dict(model_entry(name, site)["thresholds"])
+    thresholds = model_entry(name, site).thresholds
     file = stage(out / "candidate", fitted, thresholds)
     sensitive = {"threshold": SENSITIVE, "threads": settings.threads}
     old = judge(OnnxDetector(name, models=site, **sensitive), work.held_out, thresholds, choose=False)  # type: ignore[arg-type]
     shipped = old
     if site is not None:
-        given = dict(model_entry(name)["thresholds"])
+        given = model_entry(name).thresholds
         shipped = judge(OnnxDetector(name, **sensitive), work.held_out, given, choose=False)  # type: ignore[arg-type]
     new = judge(OnnxDetector(models=file.parent, **sensitive), work.held_out, thresholds, choose=True)  # type: ignore[arg-type]
     return Outcome(file, new, old, shipped, fitted, better(new, old), start_sha)
@@ -73,7 +75,8 @@ def stage(folder: Path, fitted: Fitted, thresholds: Mapping[str, float]) -> Path
     write_detector(fitted.net, file)
     entry = {
         "name": "detector", "file": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file),
-        "classes": [c.name for c in DetectionClass], "thresholds": dict(thresholds), "iou": 0.55,
+        "classes": [c.name for c in DetectionClass], "thresholds": dict(thresholds), "iou": 0.55, "input": INPUT,
+        "licence": LICENCE, "data": "see the training's own entry", "command": "shelfscan train detector",
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps({"models": [entry]}, indent=1) + "\n", encoding="utf-8")
     return file
@@ -85,7 +88,7 @@ def entry_of(outcome: Outcome, work: Workset, source: Path, command: str, made: 
         "classes": [c.name for c in DetectionClass],
         "thresholds": outcome.new.thresholds,
         "iou": iou,
-        "licence": "the site's own: fine-tuned on its pictures from Apache-2.0 weights",
+        "licence": LICENCE,
         "input": INPUT,
         "data": data_text(work, source),
         "data_sha256": work.fingerprint,
@@ -93,10 +96,16 @@ def entry_of(outcome: Outcome, work: Workset, source: Path, command: str, made: 
         "made": made,
         "parent": outcome.init_sha256,
         "metrics": {
-            "held_out_pictures": len(work.held_out),
-            "new": outcome.new.to_json(),
-            "replaced": outcome.used.to_json(),
-            "shipped": outcome.shipped.to_json(),
+            HELD_OUT: {
+                "command": command,
+                "date": made[:10],
+                "data": f"{len(work.held_out)} held-out pictures",
+                "values": {
+                    "new": outcome.new.numbers(),
+                    "replaced": outcome.used.numbers(),
+                    "shipped": outcome.shipped.numbers(),
+                },
+            }
         },
     }
 
@@ -125,7 +134,7 @@ Made {entry["made"]} by `{entry["command"]}` from the weights {outcome.init_sha2
 
 **Trained on** {entry["data"]}. Classes without a label there were kept as the shipped weights see them.
 {note}
-**Measured** on {entry["metrics"]["held_out_pictures"]} held-out pictures of the same data, the same for all rows:
+**Measured** on {entry["metrics"][HELD_OUT]["data"]} of the same data, the same for all rows:
 
 | weights | AP | AP50 | AP75 | AP50 tags | AP50 empty | count off by |
 |---|---|---|---|---|---|---|

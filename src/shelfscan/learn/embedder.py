@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +44,8 @@ MIN_GAIN = 2
 #: What may be lost of the drawn packages' top-1.
 MAX_LOSS = 0.01
 CHECKPOINT = "checkpoint.pt"
+LICENCE = "the site's own: fine-tuned on its pictures from Apache-2.0 weights"
+INPUT = "crops: N x 3 x 128 x 128 float32 RGB in 0..1, crops stretched to the square"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class PackQuality:
     drawn_top1: float
     queries: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, float]:
         """As a manifest keeps it."""
         return asdict(self)
 
@@ -185,7 +186,10 @@ def train_embedder(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "embedder.onnx"
     write_embedder(net.eval(), file)
-    entry = {"name": "embedder", "file": file.name, "sha256": file_sha256(file), "bytes": file.stat().st_size}
+    entry = {
+        "name": "embedder", "file": file.name, "sha256": file_sha256(file), "bytes": file.stat().st_size, "input": INPUT,
+        "licence": LICENCE, "data": "see the training's own entry", "command": "shelfscan train embedder",
+    }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps({"models": [entry]}, indent=1) + "\n", encoding="utf-8")
     new = check.measure(OnnxEmbedder(models=folder, threads=settings.threads))
     used = check.measure(OnnxEmbedder(name, models=site, threads=settings.threads))

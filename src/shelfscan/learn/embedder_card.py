@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shelfscan.learn.embedder import EmbedOutcome
+from shelfscan.adapters.model_store import HELD_OUT
+from shelfscan.learn.embedder import INPUT, LICENCE, EmbedOutcome
 from shelfscan.learn.packs import PackSet
-
-INPUT = "crops: N x 3 x 128 x 128 float32 RGB in 0..1, crops stretched to the square"
 
 
 def entry_of(done: EmbedOutcome, data: PackSet, source: Path, command: str, made: str) -> dict[str, Any]:
     """What the site's manifest says of the new weights."""
     return {
-        "licence": "the site's own: fine-tuned on its pictures from Apache-2.0 weights",
+        "licence": LICENCE,
         "input": INPUT,
         "data": f"{data.train} pictures of {len(data.packs)} SKUs of {source.name}; {data.held_out} more held out",
         "data_sha256": data.fingerprint,
@@ -23,10 +22,12 @@ def entry_of(done: EmbedOutcome, data: PackSet, source: Path, command: str, made
         "made": made,
         "parent": done.init_sha256,
         "metrics": {
-            "held_out_pictures": data.held_out,
-            "new": done.new.to_json(),
-            "replaced": done.used.to_json(),
-            "shipped": done.shipped.to_json(),
+            HELD_OUT: {
+                "command": command,
+                "date": made[:10],
+                "data": f"{data.held_out} held-out pictures",
+                "values": {"new": done.new.to_json(), "replaced": done.used.to_json(), "shipped": done.shipped.to_json()},
+            }
         },
     }
 

@@ -39,8 +39,12 @@ class Quality:
     thresholds: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """As a manifest keeps it."""
+        """Everything, by name."""
         return asdict(self)
+
+    def numbers(self) -> dict[str, float]:
+        """What was measured, as a manifest keeps it."""
+        return {k: v for k, v in asdict(self).items() if isinstance(v, int | float)}
 
 
 @dataclass(frozen=True, eq=False)

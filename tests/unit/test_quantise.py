@@ -1,0 +1,74 @@
+"""The tool that makes the int8 variant: what is good goes into use, what is not leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from training.manifest import with_section
+
+from shelfscan.adapters.models import model_entry, model_path
+from shelfscan.paths import ROOT
+
+for package in ("onnx", "openvino"):
+    pytest.importorskip(package, reason=f"{package} is not installed; the int8 variant is made with it")
+
+
+def test_the_section_of_a_card_is_put_in_replaced_and_taken_away() -> None:
+    card = "# Detector\n\nWhat it is.\n"
+    one = with_section(card, "## int8\n\none\n")
+    assert one == "# Detector\n\nWhat it is.\n\n## int8\n\none\n"
+    assert with_section(one + "\n## Data\n\nours\n", "## int8\n\ntwo\n") == (
+        "# Detector\n\nWhat it is.\n\n## int8\n\ntwo\n\n## Data\n\nours\n"
+    )
+    assert with_section(one, "") == card == with_section(card, "")
+
+
+def pool(folder: Path) -> Path:
+    """Two drawn shelves with their boxes, as `training.detector.data` keeps them."""
+    folder.mkdir()
+    for n in range(2):
+        rng = np.random.default_rng(n)
+        img = np.full((320, 480, 3), 60, np.uint8)
+        boxes = np.array([[20 + 75 * i, 60, 85 + 75 * i, 230] for i in range(6)], np.float32)
+        for x0, y0, x1, y1 in boxes.astype(int):
+            img[y0:y1, x0:x1] = rng.integers(60, 250, 3)
+            img[y0 + 40 : y0 + 80, x0 + 8 : x1 - 8] = rng.integers(0, 255, 3)
+        img[230:270] = 190
+        cv2.imwrite(str(folder / f"{n:06d}.jpg"), img)
+        np.savez(folder / f"{n:06d}.npz", boxes=boxes, classes=np.zeros(6, np.int64))
+    return folder
+
+
+def quantise(models: Path, pictures: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "training.quantise", "--models", models, "--calibrate", pictures, "--measure", pictures]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    arguments = [*map(str, command), "--pictures", "2", "--repeats", "5", *options]
+    return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+
+
+def test_a_good_variant_is_used_and_one_that_loses_is_not(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models", models)
+    pictures = pool(tmp_path / "drawn")
+    weights = model_entry("detector", models).sha256
+    done = quantise(models, pictures, "--most-lost", "1")
+    assert done.returncode == 0, done.stderr
+    entry = model_entry("detector", models)
+    assert entry.int8 is not None and entry.sha256 == entry.int8.made_from == weights
+    assert model_path("detector", models, "int8").is_file(), "with the checksum of the manifest"
+    assert entry.int8.command.startswith("python -m training.quantise --calibrate pools/drawn --measure pools/drawn")
+    assert f"    {entry.int8.command}\n" in (models / "detector.md").read_text()
+    refused = quantise(models, pictures, "--most-lost", "-2")
+    assert refused.returncode == 1 and json.loads(refused.stdout)["put into use"] is False
+    assert model_entry("detector", models).variants == {} and not (models / "detector.int8.onnx").exists()
+    assert "int8" not in (models / "detector.md").read_text()
+    nothing = quantise(models, tmp_path)
+    assert nothing.returncode != 0 and "no pictures; expected pools" in nothing.stderr
