@@ -263,7 +263,7 @@ def unknowns(
     best: list[Candidate | None] = [None] * len(crops)
     strange = list(range(len(crops)))
     if references is not None:
-        recogniser = make_recogniser(embedder, references)
+        recogniser = make_recogniser(settings, embedder, references)
         best = [c[0] if c else None for c in recogniser.recognise([c.picture for c in crops])]
         strange = [i for i, b in enumerate(best) if b is None or b.score < recogniser.unknown_below]
     groups = cluster(embedder.embed([crops[i].picture for i in strange]))
