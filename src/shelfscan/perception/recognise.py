@@ -8,7 +8,7 @@ recogniser; matching weighs that.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -46,23 +46,42 @@ class Verify(str, Enum):
     ALWAYS = "always"
 
 
-@dataclass
-class _Detail:
-    """What the close look needs of a picture; worked out once, when it is first wanted."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a product is: ``sku``, empty for none of the gallery's; ``tied_with`` is the SKU it may be as well, mostly empty."""
 
-    picture: Rgb
-    features: LocalFeatures | None = None
-    copy: NDArray[np.float32] | None = None
+    sku: str
+    tied_with: str = ""
+
+
+def verdict(candidates: Sequence[Candidate], unknown_below: float, tie_within: float = TIE_WITHIN) -> Verdict:
+    """One SKU, two that are not told apart, or none. ``candidates``: best first, as `Recogniser.recognise` gives them."""
+    if not candidates or candidates[0].score < unknown_below:
+        return Verdict("")
+    first = candidates[0]
+    if len(candidates) > 1 and round(first.score - candidates[1].score, 6) < tie_within:
+        return Verdict(first.sku, candidates[1].sku)
+    return Verdict(first.sku)
+
+
+class _Detail:
+    """What the close look needs of a picture; worked out once, when it is first wanted, and the picture is let go."""
+
+    def __init__(self, picture: Rgb) -> None:
+        self._picture: Rgb | None = picture
+        self._seen: tuple[LocalFeatures, NDArray[np.float32]] | None = None
+        #: Logarithm of width over height.
+        self.shape = math.log(picture.shape[1] / picture.shape[0])
 
     def of(self) -> tuple[LocalFeatures, NDArray[np.float32]]:
-        if self.features is None or self.copy is None:
-            self.features, self.copy = local_features(self.picture), laid_copy(self.picture)
-        return self.features, self.copy
-
-    @property
-    def shape(self) -> float:
-        """Logarithm of width over height."""
-        return math.log(self.picture.shape[1] / self.picture.shape[0])
+        picture, seen = self._picture, self._seen
+        if seen is None:
+            # Another thread may just have done it; its result is there before the picture goes.
+            seen = (local_features(picture), laid_copy(picture)) if picture is not None else self._seen
+            assert seen is not None
+            self._seen = seen
+            self._picture = None
+        return seen
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,8 @@ def _reduced(picture: Rgb) -> Rgb:
     """A picture no larger than the close look uses, so that a gallery of phone photographs fits into memory."""
     scale = SIDE_PX / max(picture.shape[:2])
     if scale >= 1:
-        return picture
+        # A copy, so that the photograph it may be a part of can go.
+        return picture.copy()
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
@@ -106,32 +126,58 @@ class Recogniser:
         self._embedder = embedder
         self._gallery = gallery
         self._verify = verify
-        self._index = {s: i for i, s in enumerate(gallery.skus)}
         #: A best score below this is "none of the gallery's".
         self.unknown_below = unknown_below
+
+    @property
+    def skus(self) -> tuple[str, ...]:
+        """The names it knows."""
+        return self._gallery.skus
 
     def recognise(
         self, crops: Sequence[Rgb], also: Sequence[Collection[str]] | None = None
     ) -> list[tuple[Candidate, ...]]:
         """The best `TOP` names of each crop, best first.
 
-        ``also``: SKUs whose score is wanted for a crop even when they are not among the best. A score is the cosine of the
-        embeddings, clipped to 0..1, or after a close look that look's.
+        ``also``: SKUs whose score is wanted for a crop even when they are not among the best; they change no other's. A
+        score is the cosine of the embeddings, clipped to 0..1, or after a close look that look's.
         """
-        if len(crops) == 0:
-            return []
-        likeness = self._embedder.embed(crops) @ self._gallery.vectors.T
-        out = []
-        for n, crop in enumerate(crops):
-            wanted = {self._index[s] for s in (also[n] if also else ()) if s in self._index}
-            scores = self._per_sku(likeness[n]).clip(0.0, 1.0)
-            if self._verify is Verify.ALWAYS or (self._verify is Verify.DOUBT and _doubtful(scores)):
-                out.append(self._close_look(crop, likeness[n], wanted))
-            else:
-                best = np.argsort(-scores, kind="stable")[:TOP].tolist()
-                chosen = best + sorted(wanted - set(best), key=scores.__getitem__, reverse=True)
-                out.append(tuple(Candidate(self._gallery.skus[i], round(float(scores[i]), 4)) for i in chosen))
-        return out
+        return [look.candidates(also[n] if also else ()) for n, look in enumerate(self.looks(crops))]
+
+    def looks(self, crops: Sequence[Rgb]) -> Iterator[Look]:
+        """Each crop held against the gallery, for who asks more than once."""
+        if len(crops):
+            likeness = self._embedder.embed(crops) @ self._gallery.vectors.T
+            for crop, row in zip(crops, likeness, strict=True):
+                yield Look(self._gallery, self._verify, crop, row)
+
+
+class Look:
+    """A crop held against a gallery. Asked again, it repeats no work.
+
+    ``likeness``: cosines to the references, (N,).
+    """
+
+    def __init__(self, gallery: Gallery, verify: Verify, crop: Rgb, likeness: NDArray[np.float32]) -> None:
+        self._gallery, self._verify, self._crop, self._likeness = gallery, verify, crop, likeness
+        self._index = {s: i for i, s in enumerate(gallery.skus)}
+        self._mine: _Detail | None = None
+        self._cheap: NDArray[np.float32] | None = None
+        self._found: dict[int, Shared] = {}
+
+    def candidates(self, also: Collection[str] = (), without: Collection[str] = ()) -> tuple[Candidate, ...]:
+        """The best `TOP` names and those of ``also``, best first, as though ``without`` were not in the gallery."""
+        out = np.array([s in without for s in self._gallery.skus])
+        wanted = {self._index[s] for s in also if s in self._index and s not in without}
+        scores = self._per_sku(self._likeness).clip(0.0, 1.0)
+        there = scores[~out]
+        if self._verify is Verify.ALWAYS or (self._verify is Verify.DOUBT and _doubtful(there)):
+            scored = self._closely(wanted, out)
+        else:
+            scored = {i: float(scores[i]) for i in np.flatnonzero(~out).tolist()}
+        order = sorted(scored, key=lambda i: (-scored[i], i))
+        chosen = order[:TOP] + [i for i in order[TOP:] if i in wanted]
+        return tuple(Candidate(self._gallery.skus[i], round(scored[i], 4)) for i in chosen)
 
     def _per_sku(self, per_reference: NDArray[np.float32]) -> NDArray[np.float32]:
         """The best of each SKU's references."""
@@ -139,31 +185,38 @@ class Recogniser:
         np.maximum.at(best, self._gallery.owner, per_reference)
         return best
 
-    def _close_look(self, crop: Rgb, likeness: NDArray[np.float32], wanted: set[int]) -> tuple[Candidate, ...]:
+    def _closely(self, wanted: set[int], out: NDArray[np.bool_]) -> dict[int, float]:
+        """Scores of the SKUs that may be meant, and of the wanted ones, by a close look."""
         g = self._gallery
-        cheap = likeness + COLOUR * (g.colours @ colour_layout(crop))
-        short = np.argsort(-self._per_sku(cheap), kind="stable")[:SHORTLIST].tolist()
-        looked_at = {*short, *wanted}
-        mine = _Detail(crop)
-        features, copy = mine.of()
-        rows = [n for n in range(len(g.owner)) if g.owner[n] in looked_at]
-        found = {n: shared(features, g.details[n].of()[0]) for n in rows}
-        # A place that several SKUs share is a brand's, a shape's or a shelf's; one that only a SKU has names it.
-        claims = np.zeros(len(features) + 1, np.int64)
-        for sku in looked_at:
-            claimed = [found[n].features for n in rows if g.owner[n] == sku and found[n].places > CHANCE_PLACES]
-            if claimed:
-                claims[np.unique(np.concatenate(claimed))] += 1
-        score: dict[int, float] = {}
+        if self._mine is None or self._cheap is None:
+            self._mine = _Detail(self._crop)
+            self._cheap = self._likeness + COLOUR * (g.colours @ colour_layout(self._crop))
+        features, copy = self._mine.of()
+        order = np.argsort(-np.where(out, -np.inf, self._per_sku(self._cheap)), kind="stable")
+        short = set(order[: min(SHORTLIST, int((~out).sum()))].tolist())
+        rows = np.flatnonzero(np.isin(g.owner, [*short, *wanted])).tolist()
         for n in rows:
-            detail = g.details[n]
-            evidence = float(cheap[n]) - SHAPE * abs(mine.shape - detail.shape)
-            evidence += _close(found[n], len(features), claims, copy, detail)
-            sku = int(g.owner[n])
-            score[sku] = max(score.get(sku, -math.inf), evidence)
-        order = sorted(score, key=lambda i: (-score[i], i))
-        chosen = order[:TOP] + [i for i in order[TOP:] if i in wanted]
-        return tuple(Candidate(g.skus[i], round(1 / (1 + math.exp(SLOPE * (MIDDLE - score[i]))), 4)) for i in chosen)
+            if n not in self._found:
+                self._found[n] = shared(features, g.details[n].of()[0])
+        # A place that several SKUs share is a brand's, a shape's or a shelf's; one that only a SKU has names it.
+        claimed: dict[int, set[int]] = {}
+        for n in rows:
+            if self._found[n].places > CHANCE_PLACES:
+                claimed.setdefault(int(g.owner[n]), set()).update(self._found[n].features.tolist())
+        claims = np.zeros(len(features), np.int64)
+        for sku in short & claimed.keys():
+            claims[list(claimed[sku])] += 1
+        evidence: dict[int, float] = {}
+        for n in rows:
+            sku, detail = int(g.owner[n]), g.details[n]
+            theirs = claims
+            if sku not in short and sku in claimed:
+                theirs = claims.copy()
+                theirs[list(claimed[sku])] += 1
+            says = float(self._cheap[n]) - SHAPE * abs(self._mine.shape - detail.shape)
+            says += _close(self._found[n], len(features), theirs, copy, detail)
+            evidence[sku] = max(evidence.get(sku, -math.inf), says)
+        return {i: 1 / (1 + math.exp(SLOPE * (MIDDLE - e))) for i, e in evidence.items()}
 
 
 def _doubtful(scores: NDArray[np.float32]) -> bool:
