@@ -171,7 +171,8 @@ def detection_pages(data: Path, labels: dict[str, Labels], detector: PhotoDetect
         caption = (
             f"{len(truth.products)} labelled products: {right.sum()} found "
             f"(recall {_share(right.sum(), len(truth.products))}), {len(missed)} missed; "
-            f"{wrong.sum()} boxes are no labelled product (precision {_share(right.sum(), right.sum() + wrong.sum())}); {vague.sum()} found in ignored parts."
+            f"{wrong.sum()} boxes are no labelled product (precision {_share(right.sum(), right.sum() + wrong.sum())}); "
+            f"{vague.sum()} found in ignored parts."
         )
         pages.add(marked(photograph, marks, legend), Page(f"detection-{n}.jpg", f"`{name}`", caption, (file,)))
 
