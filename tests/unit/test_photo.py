@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shelfscan.cli.annotate import colour_of, draw_audit
 from shelfscan.model.detections import Candidate, Detections
 from shelfscan.perception.photo import audit_photo, drop_nested, facings_per_sku, find_products, merge_looks, rows_of
 
@@ -55,6 +56,27 @@ def boxes_of(*rows: tuple[float, float, float, float, float]) -> Detections:
     """Products from (x0, y0, x1, y1, score)."""
     data = np.array(rows, np.float32).reshape(-1, 5)
     return Detections(data[:, :4], data[:, 4], np.zeros(len(data), np.int64))
+
+def test_a_tie_counts_for_the_first_and_shows_the_other() -> None:
+    boxes = shelf_rows(1, 4, 0.0)
+    facings, runs = audit_photo(
+        Detections(boxes, np.ones(4, np.float32), np.zeros(4, np.int64)),
+        [
+            (Candidate("a", 0.90), Candidate("b", 0.50)),
+            (Candidate("a", 0.80), Candidate("b", 0.78)),
+            (Candidate("a", 0.70), Candidate("b", 0.69)),
+            (Candidate("b", 0.40), Candidate("a", 0.39)),
+        ],
+        unknown_below=0.5,
+    )
+    assert [(f.sku, f.tied_with) for f in facings] == [("a", ""), ("a", "b"), ("a", "b"), ("", "")], "an unknown is no tie"
+    assert [(r.sku, r.facings, r.tied_with) for r in runs] == [("a", 3, ("b",)), ("", 1, ())]
+    assert facings_per_sku(facings) == {"a": 3, "": 1}
+    plain = np.full((200, 300, 3), 255, np.uint8)
+    drawn = draw_audit(plain, facings, runs)
+    for name, there in (("a", True), ("b", True), ("c", False)):
+        assert (drawn == colour_of(name)).all(axis=2).any() == there
+
 
 
 def test_a_box_in_another_goes_whichever_is_surer() -> None:

@@ -25,16 +25,22 @@ def colour_of(sku: str) -> tuple[int, int, int]:
 
 
 def draw_audit(picture: Rgb, facings: Sequence[PhotoFacing], runs: Sequence[FacingRun]) -> Rgb:
-    """A copy with each facing boxed in its SKU's colour and each run labelled "SKU xN"; unknown ones are grey."""
+    """A copy with each facing boxed in its SKU's colour and each run labelled "SKU xN"; unknown ones are grey.
+
+    A facing that is tied with another SKU has a second box within, in that one's colour, and its run says "SKU | OTHER xN".
+    """
     canvas = np.ascontiguousarray(picture).copy()
     scale = max(canvas.shape[:2]) / 2000
     thick = max(1, round(3 * scale))
     for f in facings:
         x0, y0, x1, y1 = (round(v) for v in f.box_px)
         cv2.rectangle(canvas, (x0, y0), (x1, y1), colour_of(f.sku), thick)
+        if f.tied_with:
+            inner = 2 * thick
+            cv2.rectangle(canvas, (x0 + inner, y0 + inner), (x1 - inner, y1 - inner), colour_of(f.tied_with), thick)
     size, line = 0.55 * max(scale, 0.5), max(1, round(1.2 * scale))
     for run in runs:
-        text = f"{run.sku or '?'} x{run.facings}"
+        text = f"{' | '.join((run.sku or '?', *run.tied_with))} x{run.facings}"
         width = max(20, int(run.box_px[2] - run.box_px[0]))
         (w, h), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, line)
         if w > width:

@@ -156,9 +156,8 @@ def audit(
                 best = f.candidates[0] if f.candidates else None
                 second = f.candidates[1].sku if len(f.candidates) > 1 else ""
                 box = [round(v, 1) for v in f.box_px]
-                rows.append(
-                    [str(file), f.row, f.column, f.sku, round(best.score, 4) if best else "", second, round(f.score, 4), *box]
-                )
+                similarity = round(best.score, 4) if best else ""
+                rows.append([str(file), f.row, f.column, f.sku, similarity, second, round(f.score, 4), *box, f.tied_with])
             used[file.stem] = used.get(file.stem, 0) + 1
             name = file.stem if used[file.stem] == 1 else f"{file.stem}-{used[file.stem]}"
             annotated = out_dir / f"{name}.audit.jpg"
@@ -170,8 +169,9 @@ def audit(
                     "facings": len(facings),
                     "rows": 1 + max((f.row for f in facings), default=-1),
                     "unknown": counts.get("", 0),
+                    "tied": sum(bool(f.tied_with) for f in facings),
                     "per_sku": {k: v for k, v in counts.items() if k},
-                    "runs": [{"row": r.row, "sku": r.sku, "facings": r.facings} for r in runs],
+                    "runs": [{"row": r.row, "sku": r.sku, "facings": r.facings, "tied_with": list(r.tied_with)} for r in runs],
                     "annotated": str(annotated),
                 }
             )
@@ -183,6 +183,7 @@ def audit(
         "photos": results,
         "per_sku": dict(sorted((k, v) for k, v in total.items() if k)),
         "unknown": total.get("", 0),
+        "tied": sum(r["tied"] for r in results),
         "unreadable": bad,
         "detector": detector.description,
     }
@@ -200,7 +201,7 @@ def audit(
         for r in results:
             out.print(
                 f"{r['photo']}: {r['facings']} facings on {r['rows']} rows, {len(r['per_sku'])} SKUs, "
-                f"{r['unknown']} not in the gallery -> {r['annotated']}",
+                f"{r['unknown']} not in the gallery, {r['tied']} between two SKUs -> {r['annotated']}",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
@@ -239,8 +240,7 @@ def _write_csv(path: Path, rows: list[list[Any]]) -> None:
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["photo", "row", "column", "sku", "similarity", "second", "score", "x_min_px", "y_min_px", "x_max_px", "y_max_px"]
-    )
+    box = ["x_min_px", "y_min_px", "x_max_px", "y_max_px"]
+    writer.writerow(["photo", "row", "column", "sku", "similarity", "second", "score", *box, "tied_with"])
     writer.writerows(rows)
     write_atomic(path, text.getvalue().encode())

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.imaging import Rgb
 from shelfscan.perception.photo import REDUCED_SIDE_PX, SAME_BOX, drop_nested, merge_looks
-from shelfscan.perception.recognise import Recogniser
+from shelfscan.perception.recognise import Recogniser, verdict
 from shelfscan.ports import Detector
 
 #: Scores within this of the threshold could as well have been on its other side.
 NEAR = 0.1
-#: Similarities that differ by less than this are a tie.
-TIE = 0.03
 #: How much a doubt of each kind counts; one near the threshold counts up to 1, the nearer the more.
 WEIGHTS = {"disagreement": 0.8, "unknown": 0.7, "tie": 0.6}
 #: A picture with fewer boxes than this is not worth more for having so few.
@@ -124,12 +122,8 @@ def _names(recogniser: Recogniser, picture: Rgb, products: Detections) -> list[D
     crops = [picture[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1] for x0, y0, x1, y1 in products.boxes_px.clip(0)]
     out = []
     for i, candidates in enumerate(recogniser.recognise(crops)):
-        first = candidates[0].score if candidates else 0.0
-        why = ""
-        if first < recogniser.unknown_below:
-            why = "unknown"
-        elif len(candidates) > 1 and first - candidates[1].score < TIE:
-            why = "tie"
+        said = verdict(candidates, recogniser.unknown_below)
+        why = "unknown" if not said.sku else "tie" if said.tied_with else ""
         if why:
             out.append(Doubt(_box(products, i), DetectionClass.PRODUCT, float(products.scores[i]), why, WEIGHTS[why]))
     return out

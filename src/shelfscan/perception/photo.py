@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from shelfscan.model.detections import Candidate, DetectionClass, Detections
 from shelfscan.model.imaging import Rgb
+from shelfscan.perception.recognise import verdict
 from shelfscan.ports import Detector
 
 #: A plain photograph says nothing of its scale: the detector looks at it as it is, and reduced to this long side, where
@@ -37,7 +38,10 @@ ROW_GAP_WIDTHS = 1.5
 
 @dataclass(frozen=True, slots=True)
 class PhotoFacing:
-    """One product in a photograph. ``sku`` is empty when it is none of the gallery's; ``row`` 0 is the top shelf."""
+    """One product in a photograph. ``sku`` is empty when it is none of the gallery's; ``row`` 0 is the top shelf.
+
+    ``tied_with``: another SKU that fits it as well as ``sku`` does; mostly empty. It counts for ``sku`` alone.
+    """
 
     box_px: tuple[float, float, float, float]
     score: float
@@ -45,16 +49,18 @@ class PhotoFacing:
     sku: str
     row: int
     column: int
+    tied_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FacingRun:
-    """Neighbouring facings of one SKU on one row."""
+    """Neighbouring facings of one SKU on one row. ``tied_with``: SKUs that some of them are tied with, each once."""
 
     sku: str
     row: int
     facings: int
     box_px: tuple[float, float, float, float]
+    tied_with: tuple[str, ...] = ()
 
 
 def find_products(detector: Detector, picture: Rgb) -> Detections:
@@ -147,7 +153,8 @@ def audit_photo(
 ) -> tuple[list[PhotoFacing], list[FacingRun]]:
     """Name and order the products of a photograph.
 
-    ``candidates``: best first, one sequence a box. A best score below ``unknown_below`` leaves the name empty.
+    ``candidates``: best first, one sequence a box. `verdict` decides what each is; a best score below ``unknown_below``
+    leaves the name empty.
     """
     rows = rows_of(products.boxes_px)
     facings: list[PhotoFacing] = []
@@ -156,9 +163,10 @@ def audit_photo(
         ordered = inside[np.argsort(products.boxes_px[inside, 0])]
         for column, i in enumerate(ordered):
             named = tuple(candidates[i])
-            sku = named[0].sku if named and named[0].score >= unknown_below else ""
+            said = verdict(named, unknown_below)
             x0, y0, x1, y1 = (float(v) for v in products.boxes_px[i])
-            facings.append(PhotoFacing((x0, y0, x1, y1), float(products.scores[i]), named, sku, row, column))
+            score = float(products.scores[i])
+            facings.append(PhotoFacing((x0, y0, x1, y1), score, named, said.sku, row, column, said.tied_with))
     return facings, _runs(facings)
 
 
@@ -169,9 +177,10 @@ def _runs(facings: Sequence[PhotoFacing]) -> list[FacingRun]:
         if last is not None and last.sku == f.sku and last.row == f.row:
             a, b = last.box_px, f.box_px
             box = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
-            runs[-1] = FacingRun(f.sku, f.row, last.facings + 1, box)
+            also = (f.tied_with,) if f.tied_with and f.tied_with not in last.tied_with else ()
+            runs[-1] = FacingRun(f.sku, f.row, last.facings + 1, box, last.tied_with + also)
         else:
-            runs.append(FacingRun(f.sku, f.row, 1, f.box_px))
+            runs.append(FacingRun(f.sku, f.row, 1, f.box_px, (f.tied_with,) if f.tied_with else ()))
     return runs
 
 
