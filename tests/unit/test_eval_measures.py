@@ -173,6 +173,9 @@ def test_crops_of_plain_colours_are_told_apart_and_a_bad_file_is_left_out(tmp_pa
     (tmp_path / "red" / "broken.jpg").write_bytes(b"nothing")
     result = evaluate_crops(tmp_path, enrol, 1, 2, 0, quiet)
     assert (result["top1"], result["top5"], result["auroc_unknown"]) == (1.0, 1.0, 1.0)
+    assert (result["top1_planned"], result["precision_surest_half"]) == (1.0, 1.0)
+    assert (result["answered"], result["precision_answered"], result["strangers_refused"]) == (1.0, 1.0, 1.0)
+    assert (result["tied"], result["precision_tied"]) == (0.0, None)
     assert result["queries"] == 3 * 3 * 2 and result["gallery"] == 3
     assert len(result["unreadable"]) == 1 and "broken.jpg" in result["unreadable"][0]
 
@@ -183,6 +186,33 @@ def test_mislabelled_crops_are_wrong(tmp_path: Path) -> None:
         colour(tmp_path / name / "1.png", (10, 220, 10))
     result = evaluate_crops(tmp_path, enrol, 1, 20, 0, quiet)
     assert 0.2 < result["top1"] < 0.8
+    # Two references alike leave queries of the other colour, which are unknown; two that differ name each other's.
+    assert 0.2 < result["answered"] < 0.8 and result["precision_answered"] == 0.0 and result["tied"] == 0.0
+    assert result["precision_surest_half"] == 0.0, "the sure ones are the wrong ones"
+    assert result["top1_planned"] == result["top1"], "of two SKUs both are planned"
+
+
+def test_products_of_one_colour_are_ties_and_never_answered(tmp_path: Path) -> None:
+    for name, rgb in (("a", (220, 10, 10)), ("b", (221, 10, 10)), ("c", (10, 10, 220))):
+        for n in range(3):
+            colour(tmp_path / name / f"{n}.png", rgb)
+    result = evaluate_crops(tmp_path, enrol, 1, 1, 0, quiet)
+    assert result["tied"] == pytest.approx(2 / 3, abs=1e-4) and result["precision_tied"] == 1.0
+    assert result["answered"] == pytest.approx(1 / 3, abs=1e-4) and result["precision_answered"] == 1.0
+    assert result["strangers_refused"] == pytest.approx(1 / 3, abs=1e-4), "without a, its pictures are b"
+
+
+def test_planned_neighbours_are_drawn_by_seed_and_never_hurt(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    for name in "abcdefghijklmnop":
+        base = rng.integers(100, 200, 3)
+        for n in range(3):
+            r, g, b = (base + rng.integers(-25, 25, 3)).tolist()
+            colour(tmp_path / name / f"{n}.png", (r, g, b))
+    one, again, other = (evaluate_crops(tmp_path, enrol, 1, 1, seed, quiet) for seed in (1, 1, 2))
+    assert one["top1"] < one["top1_planned"] < 1.0 and other["top1"] < other["top1_planned"]
+    assert {**one, "ms_per_query": 0} == {**again, "ms_per_query": 0} != {**other, "ms_per_query": 0}
+    assert one["tied"] == 1.0, "colours as near as these are all within a tie"
 
 
 def racks(folder: Path) -> None:

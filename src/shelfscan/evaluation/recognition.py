@@ -1,15 +1,21 @@
-"""How well products are named: nearest references on crops of other photographs, and telling the unknown.
+"""How well products are named: nearest references on crops of other photographs, telling the unknown, and abstaining.
 
 *Unknown* is measured by leaving SKUs out: a query's best score with its own SKU in the gallery is a known product's, its
-best score over the other SKUs is what it would get were its own not in the gallery. That is the same as rebuilding the
-gallery without it, because the recogniser scores every SKU on its own.
+best score with that SKU left out is a stranger's. What other SKUs score depends on who else is there (a close look
+weighs what only one of them has), so the recogniser is asked anew without it.
+
+*Planned* is what a planogram would add: the true SKU is one of five that are planned there, the other four drawn from the
+gallery by seed, and the best-scored of the five is the answer. Real neighbours on a shelf look more alike than drawn
+ones, and real planograms are sometimes wrong; neither is simulated, so this is an upper bound.
+
+*Answered* is what `audit` would say: the verdict at the recogniser's own threshold is one SKU, neither unknown nor a tie.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,51 +35,99 @@ from shelfscan.evaluation.data import (
     read_coco,
     read_rows,
 )
+from shelfscan.model.detections import Candidate
 from shelfscan.model.imaging import Rgb
-from shelfscan.perception.recognise import Recogniser
+from shelfscan.perception.recognise import Look, Recogniser, Verdict, verdict
 
 #: Makes a recogniser that knows reference pictures by SKU.
 Enrol = Callable[[dict[str, list[Rgb]]], Recogniser]
 BATCH = 64
+#: So many SKUs are planned around a place, the true one among them.
+PLANNED = 5
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one query. ``stranger``: the best score, and ``refused``: the verdict unknown, without its SKU."""
+
+    right: bool
+    among_five: bool
+    planned_right: bool
+    score: float
+    verdict: Verdict
+    tie_right: bool
+    stranger: float
+    refused: bool
+
+
 class Tally:
-    """What single queries add up to."""
+    """What single queries add up to. ``seed`` draws the planned neighbours."""
 
-    first: int = 0
-    among_five: int = 0
-    queries: int = 0
-    seconds: float = 0.0
-    known: list[float] = field(default_factory=list)
-    unknown: list[float] = field(default_factory=list)
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self.answers: list[Answer] = []
+        self.seconds = 0.0
 
     def ask(self, recogniser: Recogniser, queries: Sequence[tuple[str, Rgb]]) -> None:
         """Let the recogniser name crops of known SKUs."""
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
             t0 = time.perf_counter()
-            named = recogniser.recognise([crop for _, crop in part])
-            self.seconds += time.perf_counter() - t0
-            for (sku, _), candidates in zip(part, named, strict=True):
-                names = [c.sku for c in candidates]
-                self.first += names[:1] == [sku]
-                self.among_five += sku in names[:5]
-                self.known.append(candidates[0].score)
-                self.unknown.append(next((c.score for c in candidates if c.sku != sku), 0.0))
-        self.queries += len(queries)
+            looks = recogniser.looks([crop for _, crop in part])
+            for sku, _ in part:
+                look = next(looks)
+                named = look.candidates()
+                self.seconds += time.perf_counter() - t0
+                self.answers.append(self._judge(recogniser, look, sku, named))
+                t0 = time.perf_counter()
+
+    def _judge(self, recogniser: Recogniser, look: Look, sku: str, named: Sequence[Candidate]) -> Answer:
+        planned = self._planned(recogniser.skus, sku)
+        best = next(c for c in look.candidates(also=planned) if c.sku in planned)
+        without = look.candidates(without={sku})
+        said = verdict(named, recogniser.unknown_below)
+        names = [c.sku for c in named]
+        return Answer(
+            right=names[0] == sku,
+            among_five=sku in names[:5],
+            planned_right=best.sku == sku,
+            score=named[0].score,
+            verdict=said,
+            tie_right=said.tied_with != "" and sku in (said.sku, said.tied_with),
+            stranger=without[0].score if without else 0.0,
+            refused=verdict(without, recogniser.unknown_below).sku == "",
+        )
+
+    def _planned(self, skus: Sequence[str], sku: str) -> set[str]:
+        """A SKU and up to four others."""
+        others = [s for s in skus if s != sku]
+        drawn = self._rng.choice(len(others), size=min(PLANNED - 1, len(others)), replace=False)
+        return {sku, *(others[i] for i in drawn.tolist())}
 
     def measures(self, gallery: int, bad: Unreadable) -> dict[str, Any]:
         """The numbers of the contract. Raises `BadInput` when nothing was asked."""
-        if not self.queries:
+        asked = self.answers
+        n = len(asked)
+        if not n:
             raise bad.none_left()
+        # Among equal scores the wrong answers come first, so that order cannot flatter.
+        surest = sorted(asked, key=lambda a: (-a.score, a.right))[: (n + 1) // 2]
+        answered = [a for a in asked if a.verdict.sku and not a.verdict.tied_with]
+        tied = [a for a in asked if a.verdict.tied_with]
         return {
-            "top1": ratio(self.first, self.queries),
-            "top5": ratio(self.among_five, self.queries),
-            "auroc_unknown": round(auroc(self.known, self.unknown), 4),
-            "queries": self.queries,
+            "top1": ratio(sum(a.right for a in asked), n),
+            "top5": ratio(sum(a.among_five for a in asked), n),
+            "top1_planned": ratio(sum(a.planned_right for a in asked), n),
+            "auroc_unknown": round(auroc([a.score for a in asked], [a.stranger for a in asked]), 4),
+            "precision_surest_half": ratio(sum(a.right for a in surest), len(surest)),
+            "answered": ratio(len(answered), n),
+            "precision_answered": ratio(sum(a.right for a in answered), len(answered)),
+            "tied": ratio(len(tied), n),
+            "precision_tied": ratio(sum(a.tie_right for a in tied), len(tied)),
+            "strangers_refused": ratio(sum(a.refused for a in asked), n),
+            "queries": n,
             "gallery": gallery,
-            "ms_per_query": round(1e3 * self.seconds / self.queries, 2),
+            "ms_per_query": round(1e3 * self.seconds / n, 2),
             "unreadable": bad.problems,
         }
 
@@ -95,7 +149,7 @@ def evaluate_recognition(folder: Path, enrol: Enrol, references: int, seed: int,
     if (folder / "gallery_iconic.csv").is_file():
         if references != 1:
             raise BadInput(f"{folder}/gallery_iconic.csv has one reference a product: --references {references} cannot be had")
-        return _of_packshots(folder, enrol, report)
+        return _of_packshots(folder, enrol, seed, report)
     raise BadInput(f"{folder}: expected gallery_query.csv with annotations.json, or gallery_iconic.csv with labels.csv")
 
 
@@ -116,7 +170,7 @@ def _of_photographs(folder: Path, enrol: Enrol, references: int, seed: int, repo
     """
     bad = Unreadable()
     rows = _crops(folder, bad, report)
-    tally = Tally()
+    tally = Tally(seed)
     gallery = [r for r in rows if r.is_gallery]
     queries = [r for r in rows if r.is_query]
     known = {r.sku for r in gallery}
@@ -170,7 +224,7 @@ def _crops(folder: Path, bad: Unreadable, report: Report) -> list[_Row]:
     return out
 
 
-def _of_packshots(folder: Path, enrol: Enrol, report: Report) -> dict[str, Any]:
+def _of_packshots(folder: Path, enrol: Enrol, seed: int, report: Report) -> dict[str, Any]:
     bad = Unreadable()
     references: dict[str, list[Rgb]] = {}
     for _, row in read_rows(folder / "gallery_iconic.csv", ("file", "fine_class")):
@@ -180,7 +234,7 @@ def _of_packshots(folder: Path, enrol: Enrol, report: Report) -> dict[str, Any]:
     table = read_rows(folder / "labels.csv", ("file", "fine_class"))
     if not references:
         raise bad.none_left()
-    recogniser, tally = enrol(references), Tally()
+    recogniser, tally = enrol(references), Tally(seed)
     batch: list[tuple[str, Rgb]] = []
     for n, (_, row) in enumerate(table):
         report(row["file"], n / len(table))
@@ -210,7 +264,7 @@ def evaluate_crops(folder: Path, enrol: Enrol, references: int, splits: int, see
             pictures[product.name] = [p for p in read if p is not None]
     if not pictures:
         raise BadInput(bad.problems or [f"{folder}: expected a folder of pictures a product"])
-    tally = Tally()
+    tally = Tally(seed)
     rng = np.random.default_rng(seed)
     for split in range(splits):
         report(f"split {split + 1}", split / splits)

@@ -134,9 +134,7 @@ class Recogniser:
         """The names it knows."""
         return self._gallery.skus
 
-    def recognise(
-        self, crops: Sequence[Rgb], also: Sequence[Collection[str]] | None = None
-    ) -> list[tuple[Candidate, ...]]:
+    def recognise(self, crops: Sequence[Rgb], also: Sequence[Collection[str]] | None = None) -> list[tuple[Candidate, ...]]:
         """The best `TOP` names of each crop, best first.
 
         ``also``: SKUs whose score is wanted for a crop even when they are not among the best; they change no other's. A
@@ -226,9 +224,7 @@ def _doubtful(scores: NDArray[np.float32]) -> bool:
     return bool(first < SURE or first - second < SURE_MARGIN)
 
 
-def _close(
-    seen: Shared, features: int, claims: NDArray[np.int64], copy: NDArray[np.float32], reference: _Detail
-) -> float:
+def _close(seen: Shared, features: int, claims: NDArray[np.int64], copy: NDArray[np.float32], reference: _Detail) -> float:
     """What local features say for one reference."""
     if seen is NOTHING:
         return 0.0
