@@ -20,7 +20,7 @@ from shelfscan.adapters.models import model_entry
 from shelfscan.errors import BadInput
 from shelfscan.learn.datasets import Dataset, read_dataset
 from shelfscan.learn.detector import SENSITIVE, FitSettings
-from shelfscan.learn.detector_job import train_detector
+from shelfscan.learn.detector_job import asked, train_detector
 from shelfscan.learn.judge import Quality, judge
 from shelfscan.learn.need import need_torch
 from shelfscan.learn.workset import Sample, Workset, prepare
@@ -44,7 +44,7 @@ def point(work: Workset, test: tuple[Sample, ...], out: Path, settings: FitSetti
     """Train and measure on the pictures that were kept back; also the steps that were made."""
     done = train_detector(work, out, settings, _say, name="detector", site=None, init=None)
     detector = OnnxDetector(models=done.file.parent, threshold=SENSITIVE, threads=settings.threads)
-    return judge(detector, test, done.new.thresholds, choose=False), done.fitted.steps
+    return judge(detector, test, done.new.thresholds, done.new.look_thresholds, choose=False), done.fitted.steps
 
 
 def _say(what: str, done: float) -> None:
@@ -74,9 +74,9 @@ def main() -> None:
             test = copies(kept, Path(scratch) / "kept")
             for count in args.counts:
                 if count == 0:
-                    thresholds = model_entry("detector").thresholds
+                    entry = model_entry("detector")
                     detector = OnnxDetector(threshold=SENSITIVE, threads=args.threads)
-                    rows.append(("0 (shipped)", judge(detector, test, thresholds, choose=False), "–"))
+                    rows.append(("0 (shipped)", judge(detector, test, *asked(entry), choose=False), "–"))
                     continue
                 part = replace(train, pictures=train.pictures[:count])
                 if len(part.pictures) < count:

@@ -18,6 +18,7 @@ from shelfscan.model.imaging import Rgb
 from shelfscan.ports import Detector, Embedder, Ledger, TagReader
 
 if TYPE_CHECKING:
+    from shelfscan.perception.photo import PhotoDetector
     from shelfscan.perception.recognise import Recogniser
     from shelfscan.pipeline import ScanPipeline
     from shelfscan.sim.faults import Faults
@@ -49,6 +50,18 @@ def make_detector(config: Config, *, threshold: float | None = None) -> Detector
         return OnnxDetector(d.model, threshold=threshold, threads=d.threads, precision=d.precision, models=models)
     except ImportError as e:
         raise MissingModel(f"detector backend {backend!r} is not installed: {e}") from e
+
+
+def make_photo_detector(config: Config, *, threshold: float | None = None) -> PhotoDetector:
+    """The detector as plain photographs want it; ``threshold`` replaces the model's own. Raises `MissingModel`."""
+    from shelfscan.adapters.models import model_entry
+    from shelfscan.model.detections import DetectionClass
+    from shelfscan.perception.photo import FAINT, PhotoDetector
+
+    detector = make_detector(config, threshold=FAINT)
+    name = config.detector.model
+    given = model_entry(name, in_use(name, config.models.folder)).for_photographs
+    return PhotoDetector(detector, [given[c.name] if threshold is None else threshold for c in DetectionClass])
 
 
 def make_embedder(config: Config) -> Embedder:

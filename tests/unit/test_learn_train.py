@@ -101,9 +101,10 @@ def test_training_starts_at_exactly_what_is_shipped(work: Workset, tmp_path: Pat
 def test_a_few_steps_on_a_kind_of_shelf_help_there(work: Workset, tmp_path: Path) -> None:
     settings = dataclasses.replace(SMALL, epochs=5, size=256, zoom=(0.9, 1.1))
     net = starting_net(model_path("detector"), statistics_crops(work.train, settings), settings.norm)
-    before = judge(runner(net), work.held_out, {"PRODUCT": 0.42, "PRICE_TAG": 0.42, "EMPTY": 0.35}, choose=False)
+    given = {"PRODUCT": 0.42, "PRICE_TAG": 0.42, "EMPTY": 0.35}
+    before = judge(runner(net), work.held_out, given, given, choose=False)
     done = fit(work, work.train, net, settings, tmp_path / "c.pt", "key", QUIET)
-    after = judge(runner(done.net), work.held_out, before.thresholds, choose=True)
+    after = judge(runner(done.net), work.held_out, before.thresholds, given, choose=True)
     assert done.steps == 5 * 8
     assert after.ap > before.ap + 0.02, (before, after)
     assert better(after, before) == []
@@ -173,7 +174,7 @@ def test_the_same_picture_twice_and_a_cut_one_are_left_out(tmp_path: Path) -> No
 
 
 def quality(**changes: Any) -> Quality:
-    base = Quality(0.4, 0.7, 0.4, 5.0, 0.8, None, {"PRODUCT": 0.4})
+    base = Quality(0.4, 0.7, 0.4, 5.0, 0.8, None, {"PRODUCT": 0.4}, {"PRODUCT": 0.5})
     return dataclasses.replace(base, **changes)
 
 
@@ -211,8 +212,8 @@ def test_thresholds_are_those_with_the_least_count_error(work: Workset) -> None:
             return Detections(np.concatenate([true, false]), scores, np.zeros(len(scores), np.int64))
 
     given = {"PRODUCT": 0.2, "PRICE_TAG": 0.42, "EMPTY": 0.35}
-    loose = judge(Steps(work.held_out), work.held_out, given, choose=False)
-    chosen = judge(Steps(work.held_out), work.held_out, given, choose=True)
+    loose = judge(Steps(work.held_out), work.held_out, given, given, choose=False)
+    chosen = judge(Steps(work.held_out), work.held_out, given, given, choose=True)
     assert loose.count_mae > 5
     assert chosen.count_mae == 0
     assert 0.3 < chosen.thresholds["PRODUCT"] <= 0.7

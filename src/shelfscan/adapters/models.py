@@ -68,8 +68,10 @@ class Variant(ModelFile):
 class ModelEntry(ModelFile):
     """What the manifest says of one model; ``file``, ``bytes`` and ``sha256`` are the float network's.
 
-    ``classes``, ``thresholds`` and ``iou`` are a detector's alone. ``replaced`` and ``parent`` are said of a site's own
-    versions: the checksums of what was in use before, and of the weights that the training began with.
+    ``classes``, ``thresholds``, ``photo_thresholds`` and ``iou`` are a detector's alone; ``thresholds`` are for one look at
+    a known scale, ``photo_thresholds`` for scores fused from several looks at a photograph (`perception.photo`). ``replaced``
+    and ``parent`` are said of a site's own versions: the checksums of what was in use before, and of the weights that the
+    training began with.
     """
 
     name: str = Field(min_length=1)
@@ -82,12 +84,18 @@ class ModelEntry(ModelFile):
     metrics: dict[str, Metric] = {}
     classes: tuple[str, ...] = ()
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
+    photo_thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     iou: float = Field(default=0.55, gt=0, lt=1)
     variants: dict[Literal["int8"], Variant] = {}
     made: str = ""
     data_sha256: str = ""
     parent: str = ""
     replaced: str = ""
+
+    @property
+    def for_photographs(self) -> dict[str, float]:
+        """The least fused score a class; models that say none get somewhat less than for one look."""
+        return dict(self.photo_thresholds) or {k: round(0.85 * v, 3) for k, v in self.thresholds.items()}
 
     @property
     def int8(self) -> Variant | None:

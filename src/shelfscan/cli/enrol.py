@@ -402,11 +402,11 @@ def _products(settings: Config, sources: Sequence[tuple[Path, _Place | None]], b
     Raises `BadInput` when no picture can be read.
     """
     from shelfscan.adapters.pictures import read_picture
-    from shelfscan.bootstrap import make_detector
+    from shelfscan.bootstrap import make_photo_detector
     from shelfscan.perception.enrol import in_front
     from shelfscan.perception.photo import find_products
 
-    detector = make_detector(settings)
+    detector = make_photo_detector(settings)
     crops: list[_Crop] = []
     readable = 0
     with progress("looking for products") as report:

@@ -26,15 +26,15 @@ def detection(data: Data, config: ConfigFile = None, as_json: Json = False) -> N
     """Product boxes against COCO labels: annotations.json + images/."""
     from shelfscan.adapters.model_store import in_use
     from shelfscan.adapters.models import model_entry
-    from shelfscan.bootstrap import make_detector
+    from shelfscan.bootstrap import make_photo_detector
     from shelfscan.config import load_config
     from shelfscan.evaluation.detection import evaluate_detection
 
     settings = load_config(config)
     name = settings.detector.model
-    threshold = model_entry(name, in_use(name, settings.models.folder)).thresholds["PRODUCT"]
+    threshold = model_entry(name, in_use(name, settings.models.folder)).for_photographs["PRODUCT"]
     with progress("eval detection") as report:
-        detectors = make_detector(settings), make_detector(settings, threshold=SENSITIVE)
+        detectors = make_photo_detector(settings), make_photo_detector(settings, threshold=SENSITIVE)
         result = evaluate_detection(data, *detectors, threshold, report)
     _tell("detection", data, result, as_json)
 
@@ -77,7 +77,7 @@ def crops(
 @app.command()
 def tags(data: Data, config: ConfigFile = None, as_json: Json = False) -> None:
     """Price tags found and prices read: COCO labels with the field price."""
-    from shelfscan.bootstrap import make_detector, make_tag_reader
+    from shelfscan.bootstrap import make_photo_detector, make_tag_reader
     from shelfscan.config import load_config
     from shelfscan.evaluation.reading import evaluate_tags
 
@@ -86,7 +86,7 @@ def tags(data: Data, config: ConfigFile = None, as_json: Json = False) -> None:
     if reader is None:
         raise MissingModel("no tag reader: rapidocr is not installed, or the configuration says tags.reader: none")
     with progress("eval tags") as report:
-        result = evaluate_tags(data, make_detector(settings), reader, report)
+        result = evaluate_tags(data, make_photo_detector(settings), reader, report)
     _tell("tags", data, result, as_json)
 
 
@@ -130,13 +130,13 @@ def facings(
     as_json: Json = False,
 ) -> None:
     """Facings, names and order in whole photographs: facings.json, its photographs and a gallery."""
-    from shelfscan.bootstrap import make_detector
+    from shelfscan.bootstrap import make_photo_detector
     from shelfscan.config import load_config
     from shelfscan.evaluation.facings import evaluate_facings
 
     settings = load_config(config)
     with progress("eval facings") as report:
-        result = evaluate_facings(data, gallery, make_detector(settings), _enroller(settings), report)
+        result = evaluate_facings(data, gallery, make_photo_detector(settings), _enroller(settings), report)
     _tell("facings", data, result, as_json)
 
 

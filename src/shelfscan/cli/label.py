@@ -40,6 +40,7 @@ def queue(
     from shelfscan.learn.exchange import queued, write_queue
     from shelfscan.learn.queue import Reviewed, choose, review
     from shelfscan.model.detections import DetectionClass
+    from shelfscan.perception.photo import FAINT
 
     settings = load_config(config)
     expect_writable(out_dir, folder=True)
@@ -49,8 +50,8 @@ def queue(
     references = read_gallery(gallery) if gallery is not None else None
     name = settings.detector.model
     entry = model_entry(name, in_use(name, settings.models.folder))
-    thresholds = [entry.thresholds[c.name] for c in DetectionClass]
-    detector = make_detector(settings, threshold=max(0.02, min(thresholds) / 2))
+    thresholds = [entry.for_photographs[c.name] for c in DetectionClass]
+    detector = make_detector(settings, threshold=FAINT)
     with progress("label queue") as report:
         recogniser = make_recogniser(settings, make_embedder(settings), references) if references is not None else None
         seen: list[Reviewed] = []

@@ -46,14 +46,14 @@ def detect(
 ) -> None:
     """Product, price-tag and empty-space boxes in photographs, as COCO. A bad file stops no other; the exit code is then 1."""
     from shelfscan.adapters.pictures import read_picture
-    from shelfscan.bootstrap import make_detector
+    from shelfscan.bootstrap import make_photo_detector
     from shelfscan.config import load_config
     from shelfscan.model.detections import DetectionClass
     from shelfscan.runfolder import write_atomic
 
     files = expand(images)
     expect_writable(out_file)
-    detector = make_detector(load_config(config))
+    detector = make_photo_detector(load_config(config))
     coco: dict[str, Any] = {
         "info": {"description": detector.description},
         "images": [],
@@ -117,7 +117,7 @@ def audit(
     import cv2
 
     from shelfscan.adapters.pictures import read_gallery, read_picture
-    from shelfscan.bootstrap import make_detector, make_embedder, make_recogniser
+    from shelfscan.bootstrap import make_embedder, make_photo_detector, make_recogniser
     from shelfscan.cli.annotate import draw_audit
     from shelfscan.config import load_config
     from shelfscan.perception.photo import audit_photo, facings_per_sku, find_products
@@ -128,7 +128,7 @@ def audit(
     expect_writable(out_dir, folder=True)
     planned = _planned_facings(planogram) if planogram is not None else None
     references = read_gallery(gallery)
-    detector = make_detector(settings)
+    detector = make_photo_detector(settings)
     bad: list[str] = []
     results: list[dict[str, Any]] = []
     rows: list[list[Any]] = []

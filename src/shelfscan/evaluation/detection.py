@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from shelfscan.errors import BadInput
 from shelfscan.evaluation.data import LabelledBox, Report, Unreadable, median, pictures_of, read_coco
 from shelfscan.model.detections import DetectionClass, Detections
-from shelfscan.perception.photo import find_products
-from shelfscan.ports import Detector
+from shelfscan.perception.photo import PhotoDetector, find_products
 
 #: Boxes a picture that the COCO measures look at; shelves hold more than its usual 100.
 MAX_DETS = 300
@@ -27,7 +26,7 @@ NO_PRODUCT = frozenset(c.name.lower() for c in DetectionClass if c is not Detect
 
 
 def evaluate_detection(
-    folder: Path, detector: Detector, sensitive: Detector, threshold: float, report: Report
+    folder: Path, detector: PhotoDetector, sensitive: PhotoDetector, threshold: float, report: Report
 ) -> dict[str, Any]:
     """Measure on ``annotations.json`` + ``images/``; a labelled box is "a product" unless its category is `NO_PRODUCT`.
 

@@ -12,15 +12,16 @@ from shelfscan.adapters.pictures import pictures_in, read_gallery
 from shelfscan.errors import BadInput
 from shelfscan.evaluation.data import Report, Unreadable, cut, median, need_folder, ratio, read_json
 from shelfscan.model.imaging import Rgb
-from shelfscan.perception.photo import PhotoFacing, audit_photo, find_products
+from shelfscan.perception.photo import PhotoDetector, PhotoFacing, audit_photo, find_products
 from shelfscan.perception.recognise import Recogniser
-from shelfscan.ports import Detector
 
 Enrol = Callable[[dict[str, list[Rgb]]], Recogniser]
 ROWS = "rows_top_to_bottom_left_to_right"
 
 
-def evaluate_facings(folder: Path, gallery: Path | None, detector: Detector, enrol: Enrol, report: Report) -> dict[str, Any]:
+def evaluate_facings(
+    folder: Path, gallery: Path | None, detector: PhotoDetector, enrol: Enrol, report: Report
+) -> dict[str, Any]:
     """Measure on ``facings.json`` with its photographs; ``gallery``: reference pictures, else the subfolder that has them.
 
     ``facing_precision``, ``facing_recall``: facings that got a name against the labelled ones, matched by SKU within a

@@ -11,7 +11,7 @@ from typing import Any
 
 from shelfscan.adapters.detect_onnx import OnnxDetector
 from shelfscan.adapters.model_store import HELD_OUT
-from shelfscan.adapters.models import file_sha256, model_entry, model_path
+from shelfscan.adapters.models import ModelEntry, file_sha256, model_entry, model_path
 from shelfscan.errors import BadInput
 from shelfscan.learn.detector import SENSITIVE, FitSettings, Fitted, Report, fit, starting_net, statistics_crops, with_drafts
 from shelfscan.learn.export import write_detector
@@ -56,16 +56,20 @@ def train_detector(
     net = starting_net(start, statistics_crops(samples, settings), settings.norm)
     fitted = fit(work, samples, net, settings, out / CHECKPOINT, key, report)
     report("comparing", 1.0)
-    thresholds = model_entry(name, site).thresholds
-    file = stage(out / "candidate", fitted, thresholds)
+    entry = model_entry(name, site)
+    file = stage(out / "candidate", fitted, entry.thresholds)
     sensitive = {"threshold": SENSITIVE, "threads": settings.threads}
-    old = judge(OnnxDetector(name, models=site, **sensitive), work.held_out, thresholds, choose=False)  # type: ignore[arg-type]
+    old = judge(OnnxDetector(name, models=site, **sensitive), work.held_out, *asked(entry), choose=False)  # type: ignore[arg-type]
     shipped = old
     if site is not None:
-        given = model_entry(name).thresholds
-        shipped = judge(OnnxDetector(name, **sensitive), work.held_out, given, choose=False)  # type: ignore[arg-type]
-    new = judge(OnnxDetector(models=file.parent, **sensitive), work.held_out, thresholds, choose=True)  # type: ignore[arg-type]
+        shipped = judge(OnnxDetector(name, **sensitive), work.held_out, *asked(model_entry(name)), choose=False)  # type: ignore[arg-type]
+    new = judge(OnnxDetector(models=file.parent, **sensitive), work.held_out, *asked(entry), choose=True)  # type: ignore[arg-type]
     return Outcome(file, new, old, shipped, fitted, better(new, old), start_sha)
+
+
+def asked(entry: ModelEntry) -> tuple[dict[str, float], dict[str, float]]:
+    """The thresholds of a model: fused, and of one look."""
+    return entry.for_photographs, dict(entry.thresholds)
 
 
 def stage(folder: Path, fitted: Fitted, thresholds: Mapping[str, float]) -> Path:
@@ -86,7 +90,8 @@ def entry_of(outcome: Outcome, work: Workset, source: Path, command: str, made: 
     """What the site's manifest says of the new weights."""
     return {
         "classes": [c.name for c in DetectionClass],
-        "thresholds": outcome.new.thresholds,
+        "thresholds": outcome.new.look_thresholds,
+        "photo_thresholds": outcome.new.thresholds,
         "iou": iou,
         "licence": LICENCE,
         "input": INPUT,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +14,7 @@ from shelfscan.evaluation.detection import coco_measures
 from shelfscan.learn.datasets import IGNORE
 from shelfscan.learn.workset import Sample
 from shelfscan.model.detections import DetectionClass, Detections
-from shelfscan.perception.photo import REDUCED_SIDE_PX, drop_nested, merge_looks
+from shelfscan.perception.photo import drop_nested, fused, looks_at
 from shelfscan.ports import Detector
 
 #: Scores that are tried as thresholds.
@@ -28,7 +27,11 @@ MAX_LOSS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Of one detector on labelled pictures. Precision in 0..1; ``count_mae``: products a picture off; None: not labelled."""
+    """Of one detector on labelled pictures, looked at as photographs are (`perception.photo`).
+
+    Precision in 0..1; ``count_mae``: products a picture off; None: not labelled. ``thresholds`` are for fused scores,
+    ``look_thresholds`` for those of one look, as a robot looks.
+    """
 
     ap: float
     ap50: float
@@ -37,6 +40,7 @@ class Quality:
     tag_ap50: float | None
     empty_ap50: float | None
     thresholds: dict[str, float]
+    look_thresholds: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, by name."""
@@ -47,14 +51,6 @@ class Quality:
         return {k: v for k, v in asdict(self).items() if isinstance(v, int | float)}
 
 
-@dataclass(frozen=True, eq=False)
-class _Looks:
-    """What was found in one picture: at the usual size, and reduced as `find_products` does."""
-
-    full: Detections
-    reduced: Detections | None
-
-
 def quick_ap(detector: Detector, samples: Sequence[Sample]) -> tuple[float, float]:
     """AP and AP50 of products; ``detector`` asks for scores near zero."""
     found = [detector.detect(s.read()).of(DetectionClass.PRODUCT) for s in samples]
@@ -62,29 +58,41 @@ def quick_ap(detector: Detector, samples: Sequence[Sample]) -> tuple[float, floa
     return measures["ap"], measures["ap50"]
 
 
-def judge(detector: Detector, samples: Sequence[Sample], thresholds: dict[str, float], choose: bool) -> Quality:
-    """Measure; ``choose``: replace the thresholds of labelled classes by those with the least count error.
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What was found of each class in one picture: in one look, and fused from several."""
+
+    one: dict[DetectionClass, Detections]
+    fused: dict[DetectionClass, Detections]
+
+
+def judge(
+    detector: Detector, samples: Sequence[Sample], thresholds: dict[str, float], look_thresholds: dict[str, float], choose: bool
+) -> Quality:
+    """Measure; ``choose``: replace both kinds of thresholds of labelled classes by those with the least count error.
 
     ``detector`` asks for scores near zero, so that precision covers all of the ranking.
     """
-    looks = [_look(detector, s.read()) for s in samples]
-    used = dict(thresholds)
+    seen = [_see(detector, s.read()) for s in samples]
+    used, single = dict(thresholds), dict(look_thresholds)
     labelled = [c for c in DetectionClass if any((s.classes == int(c)).any() for s in samples)]
     if choose:
         for cls in labelled:
-            used[cls.name] = _least(np.array([_count_mae(looks, samples, cls, t) for t in STEPS]))
-    measures = {
-        c: coco_measures([_truth(s, c) for s in samples], [v.full.of(c) for v in looks]) for c in labelled
-    }
+            once, together = [v.one[cls] for v in seen], [v.fused[cls] for v in seen]
+            used[cls.name] = _least(np.array([_count_mae(together, samples, cls, t) for t in STEPS]))
+            single[cls.name] = _least(np.array([_count_mae(once, samples, cls, t) for t in STEPS]))
+    measures = {c: coco_measures([_truth(s, c) for s in samples], [v.fused[c] for v in seen]) for c in labelled}
     product = measures[DetectionClass.PRODUCT]
+    counted = _count_mae([v.fused[DetectionClass.PRODUCT] for v in seen], samples, DetectionClass.PRODUCT, used["PRODUCT"])
     return Quality(
         product["ap"],
         product["ap50"],
         product["ap75"],
-        round(_count_mae(looks, samples, DetectionClass.PRODUCT, used["PRODUCT"]), 2),
+        round(counted, 2),
         measures[DetectionClass.PRICE_TAG]["ap50"] if DetectionClass.PRICE_TAG in measures else None,
         measures[DetectionClass.EMPTY]["ap50"] if DetectionClass.EMPTY in measures else None,
         used,
+        single,
     )
 
 
@@ -114,33 +122,20 @@ def better(new: Quality, old: Quality) -> list[str]:
     return reasons
 
 
-def _look(detector: Detector, picture: NDArray[np.uint8]) -> _Looks:
-    full = detector.detect(picture)
-    h, w = picture.shape[:2]
-    scale = REDUCED_SIDE_PX / max(h, w)
-    if scale >= 0.9:
-        return _Looks(full, None)
-    size = (max(1, round(w * scale)), max(1, round(h * scale)))
-    again = detector.detect(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
-    back = np.array([w / size[0], h / size[1]] * 2, np.float32)
-    return _Looks(full, Detections(again.boxes_px * back, again.scores, again.classes))
+def _see(detector: Detector, picture: NDArray[np.uint8]) -> _Seen:
+    looks = looks_at(detector, picture)
+    return _Seen({c: looks[0].of(c) for c in DetectionClass}, {c: fused([v.of(c) for v in looks]) for c in DetectionClass})
 
 
-def _count_mae(looks: Sequence[_Looks], samples: Sequence[Sample], cls: DetectionClass, threshold: float) -> float:
-    """Mean absolute error of counts as a user gets them: products from two looks, the other classes from one."""
+def _count_mae(found: Sequence[Detections], samples: Sequence[Sample], cls: DetectionClass, threshold: float) -> float:
+    """Mean absolute error of counts as a user gets them."""
     errors = []
-    for look, sample in zip(looks, samples, strict=True):
-        found = _sure(look.full.of(cls), threshold)
+    for boxes, sample in zip(found, samples, strict=True):
+        sure = boxes.where(boxes.scores >= threshold)
         if cls is DetectionClass.PRODUCT:
-            if look.reduced is not None:
-                found = merge_looks(found, _sure(look.reduced.of(cls), threshold))
-            found = drop_nested(found)
-        errors.append(abs(_counted(found, sample) - int((sample.classes == int(cls)).sum())))
+            sure = drop_nested(sure)
+        errors.append(abs(_counted(sure, sample) - int((sample.classes == int(cls)).sum())))
     return float(np.mean(errors))
-
-
-def _sure(found: Detections, threshold: float) -> Detections:
-    return found.where(found.scores >= threshold)
 
 
 def _counted(found: Detections, sample: Sample) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.imaging import Rgb
-from shelfscan.perception.photo import REDUCED_SIDE_PX, SAME_BOX, drop_nested, merge_looks
+from shelfscan.perception.photo import SAME_BOX, drop_nested, fused, looks_at
 from shelfscan.perception.recognise import Recogniser, verdict
 from shelfscan.ports import Detector
 
@@ -55,37 +55,31 @@ class Reviewed:
 
 
 def review(detector: Detector, thresholds: Sequence[float], picture: Rgb, recogniser: Recogniser | None) -> Reviewed:
-    """Look at a picture; ``detector`` asks for scores well below ``thresholds`` (one a class)."""
-    full, reduced = detector.detect(picture), None
-    h, w = picture.shape[:2]
-    scale = REDUCED_SIDE_PX / max(h, w)
-    if scale < 0.9:
-        size = (max(1, round(w * scale)), max(1, round(h * scale)))
-        again = detector.detect(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
-        back = np.array([w / size[0], h / size[1]] * 2, np.float32)
-        reduced = Detections(again.boxes_px * back, again.scores, again.classes)
+    """Look at a picture; ``detector`` asks for scores of `FAINT` on, ``thresholds``: least fused scores, one a class."""
+    looks = looks_at(detector, picture)
     doubts: list[Doubt] = []
     drafts: list[Detections] = []
     for cls in DetectionClass:
         least = thresholds[int(cls)]
-        a, b = full.of(cls), reduced.of(cls) if reduced is not None else None
-        sure = a.where(a.scores >= least)
+        together = fused([v.of(cls) for v in looks])
+        sure = together.where(together.scores >= least)
         if cls is DetectionClass.PRODUCT:
-            if b is not None:
+            if len(looks) > 1:
+                a, b = looks[0].of(cls), looks[-1].of(cls)
                 doubts += _one_sided(a, b, least) + _one_sided(b, a, least)
-                sure = merge_looks(sure, b.where(b.scores >= least))
             sure = drop_nested(sure)
         drafts.append(sure)
         doubts += [
-            Doubt(_box(a, i), cls, float(a.scores[i]), "near threshold", 1 - abs(float(a.scores[i]) - least) / NEAR)
-            for i in np.flatnonzero(np.abs(a.scores - least) < NEAR).tolist()
+            Doubt(_box(together, i), cls, float(s), "near threshold", 1 - abs(float(s) - least) / NEAR)
+            for i, s in enumerate(together.scores.tolist())
+            if abs(s - least) < NEAR
         ]
     if recogniser is not None:
         doubts += _names(recogniser, picture, drafts[0])
     small = cv2.resize(picture, (8, 8), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(-1)
     small -= small.mean()
-    together = Detections(*(np.concatenate([getattr(d, k) for d in drafts]) for k in ("boxes_px", "scores", "classes")))
-    return Reviewed(together, _each_once(doubts), small / max(float(np.linalg.norm(small)), 1e-6))
+    drawn = Detections(*(np.concatenate([getattr(d, k) for d in drafts]) for k in ("boxes_px", "scores", "classes")))
+    return Reviewed(drawn, _each_once(doubts), small / max(float(np.linalg.norm(small)), 1e-6))
 
 
 def choose(reviewed: Sequence[Reviewed], count: int) -> list[int]:

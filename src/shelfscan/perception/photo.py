@@ -21,13 +21,17 @@ from shelfscan.model.imaging import Rgb
 from shelfscan.perception.recognise import verdict
 from shelfscan.ports import Detector
 
-#: A plain photograph says nothing of its scale: the detector looks at it as it is, and reduced to this long side, where
-#: products that were too large for it (beyond 250 px) fall into its range, and texture that fooled it is gone.
-REDUCED_SIDE_PX = 720
-#: Boxes of two looks are one product above this overlap (intersection over union) ...
-SAME_BOX = 0.5
-#: ... and what only one look found must have this score at least.
-ALONE_SCORE = 0.46
+#: A plain photograph says nothing of its scale: the detector looks at it at these long sides. Products that are too large
+#: for it at one are right at another, and what only one look takes for a product seldom is one.
+LOOKS_PX = (1296, 1000, 720)
+#: A reduced look is worth its time when it is smaller than the picture by so much.
+LEAST_REDUCTION = 0.9
+#: Boxes of two looks are one product above this overlap (intersection over union).
+SAME_BOX = 0.55
+#: What only one look found keeps this share of its score; what some of them found, in between.
+ALONE = 0.5
+#: Scores that looks ask for, so that two half-sure looks may make a sure box.
+FAINT = 0.05
 #: Of two boxes of which one lies in the other by this share of the smaller, one is wrong: a facing hides what is behind it.
 NESTED = 0.75
 #: Two boxes stand on one shelf when they overlap in height by this share of the lower one ...
@@ -63,40 +67,101 @@ class FacingRun:
     tied_with: tuple[str, ...] = ()
 
 
-def find_products(detector: Detector, picture: Rgb) -> Detections:
-    """Product boxes of a plain photograph ((H, W, 3) uint8 RGB) of unknown scale, best first, none within another."""
-    found = detector.detect(picture).of(DetectionClass.PRODUCT)
+def looks_at(detector: Detector, picture: Rgb) -> list[Detections]:
+    """What a detector finds in a picture ((H, W, 3) uint8 RGB) at each of `LOOKS_PX`, in px of the picture.
+
+    The detector should ask for scores of `FAINT` on: `fused` needs them. No picture is enlarged.
+    """
     h, w = picture.shape[:2]
-    scale = REDUCED_SIDE_PX / max(h, w)
-    if scale < 0.9:
+    long_side = max(h, w)
+    sides = [s for s in LOOKS_PX if s <= LEAST_REDUCTION * long_side]
+    # The picture as it is, where it is no larger than the largest look.
+    looks = [detector.detect(picture)] if len(sides) < len(LOOKS_PX) else []
+    for side in sides:
+        scale = side / long_side
         size = (max(1, round(w * scale)), max(1, round(h * scale)))
-        reduced = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        again = detector.detect(reduced).of(DetectionClass.PRODUCT)
+        found = detector.detect(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
         back = np.array([w / size[0], h / size[1]] * 2, np.float32)
-        found = merge_looks(found, Detections(again.boxes_px * back, again.scores, again.classes))
-    return drop_nested(found)
+        looks.append(Detections(found.boxes_px * back, found.scores, found.classes))
+    return looks
 
 
-def merge_looks(first: Detections, second: Detections) -> Detections:
-    """Boxes of two looks at one picture: those both have once, the others when they are sure enough; best first."""
-    iou, _ = _overlaps(first.boxes_px, second.boxes_px)
-    partner = np.full(len(first), -1)
-    taken: set[int] = set()
-    for i in range(len(first)):
-        for j in np.argsort(-iou[i], kind="stable").tolist():
-            if iou[i, j] < SAME_BOX:
-                break
-            if j not in taken:
-                partner[i] = j
-                taken.add(j)
-                break
-    sure = (partner >= 0) | (first.scores >= ALONE_SCORE)
-    alone = np.array([j not in taken and second.scores[j] >= ALONE_SCORE for j in range(len(second))], bool)
-    boxes = np.concatenate([first.boxes_px[sure], second.boxes_px[alone]])
-    scores = np.concatenate([first.scores[sure], second.scores[alone]])
-    classes = np.concatenate([first.classes[sure], second.classes[alone]])
+def fused(looks: Sequence[Detections]) -> Detections:
+    """Boxes of one class from several looks at one picture, each product once, best first.
+
+    Boxes that overlap are averaged by score (weighted boxes fusion, Solovyev et al., 2021); the score is their mean, less
+    what the looks that have no such box say against it.
+    """
+    n = len(looks)
+    boxes = np.concatenate([v.boxes_px for v in looks])
+    scores = np.concatenate([v.scores for v in looks])
+    look = np.repeat(np.arange(n), [len(v) for v in looks])
     order = np.argsort(-scores, kind="stable")
-    return Detections(boxes[order], scores[order], classes[order])
+    boxes, scores, look = boxes[order], scores[order], look[order]
+    iou, _ = _overlaps(boxes, boxes)
+    used = np.zeros(len(boxes), bool)
+    out: list[tuple[NDArray[np.float32], float]] = []
+    for i in range(len(boxes)):
+        if used[i]:
+            continue
+        used[i] = True
+        members = [i]
+        for other in range(n):
+            if other != look[i]:
+                near = np.flatnonzero((look == other) & ~used & (iou[i] >= SAME_BOX))
+                if len(near):
+                    best = int(near[iou[i, near].argmax()])
+                    used[best] = True
+                    members.append(best)
+        weights = scores[members]
+        share = (len(members) - 1) / (n - 1) if n > 1 else 1.0
+        mean = (boxes[members] * weights[:, None]).sum(axis=0) / max(float(weights.sum()), 1e-6)
+        out.append((mean.astype(np.float32), float(weights.mean()) * (ALONE + (1 - ALONE) * share)))
+    if not out:
+        return Detections.empty()
+    found = np.stack([b for b, _ in out])
+    sure = np.array([s for _, s in out], np.float32)
+    order = np.argsort(-sure, kind="stable")
+    found, sure = found[order], sure[order]
+    again, _ = _overlaps(found, found)
+    keep: list[int] = []
+    for i in range(len(found)):
+        if not keep or float(again[i, keep].max()) < SAME_BOX:
+            keep.append(i)
+    cls = next(int(v.classes[0]) for v in looks if len(v))
+    return Detections(found[keep], sure[keep], np.full(len(keep), cls, np.int64))
+
+
+class PhotoDetector:
+    """A `Detector` for plain photographs of unknown scale: several looks, each thing once.
+
+    ``detector`` asks for scores of `FAINT` on; ``thresholds``: the least fused score a class, in the order of
+    `DetectionClass`.
+    """
+
+    def __init__(self, detector: Detector, thresholds: Sequence[float]) -> None:
+        self._detector, self._thresholds = detector, thresholds
+
+    @property
+    def description(self) -> str:
+        """The detector's own, and how it is used."""
+        return f"{self._detector.description}, {len(LOOKS_PX)} looks"
+
+    def detect(self, picture: Rgb) -> Detections:
+        """Boxes of all classes in px of ``picture`` ((H, W, 3) uint8 RGB), best first."""
+        looks = looks_at(self._detector, picture)
+        parts = []
+        for cls in DetectionClass:
+            found = fused([v.of(cls) for v in looks])
+            parts.append(found.where(found.scores >= self._thresholds[int(cls)]))
+        boxes, scores, classes = (np.concatenate([getattr(p, k) for p in parts]) for k in ("boxes_px", "scores", "classes"))
+        order = np.argsort(-scores, kind="stable")
+        return Detections(boxes[order], scores[order], classes[order])
+
+
+def find_products(detector: PhotoDetector, picture: Rgb) -> Detections:
+    """Product boxes of a plain photograph, best first, none within another."""
+    return drop_nested(detector.detect(picture).of(DetectionClass.PRODUCT))
 
 
 def drop_nested(found: Detections) -> Detections:
