@@ -166,6 +166,8 @@ class Look:
     def candidates(self, also: Collection[str] = (), without: Collection[str] = ()) -> tuple[Candidate, ...]:
         """The best `TOP` names and those of ``also``, best first, as though ``without`` were not in the gallery."""
         out = np.array([s in without for s in self._gallery.skus])
+        if out.all():
+            return ()
         wanted = {self._index[s] for s in also if s in self._index and s not in without}
         scores = self._per_sku(self._likeness).clip(0.0, 1.0)
         there = scores[~out]
