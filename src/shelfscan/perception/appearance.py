@@ -61,8 +61,10 @@ def laid_on(
     over = cv2.warpAffine(np.ones(reference.shape[:2], np.float32), small, size, flags=how) > 0.99
     if over.sum() < LEAST_OVERLAP_PX:
         return 0.0, 0.0, 0.0
-    a = query[over]
-    b = np.asarray(cv2.warpAffine(reference, small, size, flags=how), np.float32)[over]
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    r = (a * b).sum(axis=0) / np.sqrt((a * a).sum(axis=0) * (b * b).sum(axis=0) + 1e-3)
+    # One row a channel: sums over long rows are quick.
+    a = np.ascontiguousarray(query[over].T)
+    b = np.ascontiguousarray(np.asarray(cv2.warpAffine(reference, small, size, flags=how), np.float32)[over].T)
+    a -= a.mean(axis=1, keepdims=True)
+    b -= b.mean(axis=1, keepdims=True)
+    r = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1) + 1e-3)
     return float(r[0]), float(r[1]), float(r[2])

@@ -8,6 +8,8 @@ spatial matching, Philbin et al., CVPR 2007); the one that most pairs agree with
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,13 +26,15 @@ CONTRAST = 0.02
 #: A feature's best counterpart must be this much nearer than its second best (Lowe's ratio).
 RATIO = 0.9
 #: Packs on a shelf stand upright, as on their reference pictures.
-MOST_TURN_RAD = np.deg2rad(40.0)
+MOST_TURN_RAD = math.radians(40.0)
 #: What agrees with a transform: place (plus a share of the distance), orientation, scale (octaves).
-NEAR_PX, NEAR_SHARE, NEAR_TURN_RAD, NEAR_OCTAVES = 25.0, 0.12, np.deg2rad(30.0), 0.5
+NEAR_PX, NEAR_SHARE, NEAR_TURN_RAD, NEAR_OCTAVES = 25.0, 0.12, math.radians(30.0), 0.5
 #: ... and with the refined one.
 FIT_PX, LOOSER = 14.0, 1.3
 #: Features nearer than this are one place: a strong corner gives several.
 SAME_PX = 3.0
+#: So many references are compared at once; more would only take memory.
+TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,24 @@ class Shared:
 NOTHING = Shared(0, np.zeros(0, np.intp), None)
 
 
-def shared(query: LocalFeatures, reference: LocalFeatures) -> Shared:
-    """The features of a query that a reference has too, in the geometry that most of them agree on."""
-    if min(len(query), len(reference)) < 3:
-        return NOTHING
-    mine, theirs = _alike(query, reference)
+def shared(query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Shared]:
+    """The features of a query that each reference has too, in the geometry that most of them agree on."""
+    out = [NOTHING] * len(references)
+    usable = [n for n, r in enumerate(references) if min(len(query), len(r)) >= 3]
+    for start in range(0, len(usable), TOGETHER):
+        part = usable[start : start + TOGETHER]
+        # One product of matrices for many references: what a small one costs is mostly its call.
+        cosines = query.descriptors @ np.concatenate([references[n].descriptors for n in part]).T
+        ends = np.cumsum([len(references[n]) for n in part]).tolist()
+        for n, first, last in zip(part, [0, *ends], ends, strict=False):
+            out[n] = _in_one_geometry(query, references[n], *_alike(cosines[:, first:last]))
+    return out
+
+
+def _in_one_geometry(
+    query: LocalFeatures, reference: LocalFeatures, mine: NDArray[np.intp], theirs: NDArray[np.intp]
+) -> Shared:
+    """What is left of alike features (indices of both) when they have to lie alike."""
     if len(mine) < 3:
         return NOTHING
     p, q = query.places_px[mine], reference.places_px[theirs]
@@ -101,10 +118,11 @@ def shared(query: LocalFeatures, reference: LocalFeatures) -> Shared:
     dx, dy = p[None, :, 0] - p[tried, 0][:, None], p[None, :, 1] - p[tried, 1][:, None]
     off_x = cos * dx - sin * dy + q[tried, 0][:, None] - q[None, :, 0]
     off_y = sin * dx + cos * dy + q[tried, 1][:, None] - q[None, :, 1]
-    turn_off = np.abs(_turned(turn[None] - turn[tried][:, None]))
+    turn_off = np.abs(turn[None] - turn[tried][:, None])
+    turn_off = np.minimum(turn_off, 2 * math.pi - turn_off)
     octaves_off = np.abs(octaves[None] - octaves[tried][:, None])
-    near = NEAR_PX + NEAR_SHARE * np.hypot(dx, dy) * zoom[:, None]
-    agree = (np.hypot(off_x, off_y) < near) & (turn_off < NEAR_TURN_RAD) & (octaves_off < NEAR_OCTAVES)
+    near = NEAR_PX + NEAR_SHARE * np.sqrt(dx * dx + dy * dy) * zoom[:, None]
+    agree = (off_x * off_x + off_y * off_y < near * near) & (turn_off < NEAR_TURN_RAD) & (octaves_off < NEAR_OCTAVES)
     best = int(agree.sum(axis=1).argmax())
     kept = agree[best]
     loosely = (turn_off[best] < LOOSER * NEAR_TURN_RAD) & (octaves_off[best] < LOOSER * NEAR_OCTAVES)
@@ -122,9 +140,11 @@ def shared(query: LocalFeatures, reference: LocalFeatures) -> Shared:
     return Shared(min(_distinct(p[kept]), _distinct(q[kept])), mine[kept], affine)
 
 
-def _alike(query: LocalFeatures, reference: LocalFeatures) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of query features and their counterparts that are clearly nearer than the second nearest."""
-    cosines = query.descriptors @ reference.descriptors.T
+def _alike(cosines: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of query features and their counterparts that are clearly nearer than the second nearest.
+
+    ``cosines``: of all query features (rows) and reference features; written to.
+    """
     rows = np.arange(len(cosines))
     best = cosines.argmax(axis=1)
     first = np.sqrt(np.maximum(2 - 2 * cosines[rows, best], 0.0))

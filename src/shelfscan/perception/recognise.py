@@ -195,9 +195,8 @@ class Look:
         order = np.argsort(-np.where(out, -np.inf, self._per_sku(self._cheap)), kind="stable")
         short = set(order[: min(SHORTLIST, int((~out).sum()))].tolist())
         rows = np.flatnonzero(np.isin(g.owner, [*short, *wanted])).tolist()
-        for n in rows:
-            if n not in self._found:
-                self._found[n] = shared(features, g.details[n].of()[0])
+        fresh = [n for n in rows if n not in self._found]
+        self._found.update(zip(fresh, shared(features, [g.details[n].of()[0] for n in fresh]), strict=True))
         # A place that several SKUs share is a brand's, a shape's or a shelf's; one that only a SKU has names it.
         claimed: dict[int, set[int]] = {}
         for n in rows:
