@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfscan.adapters.detect_onnx import OnnxDetector
+from shelfscan.adapters.models import model_entry
 from shelfscan.model.detections import DetectionClass
+from shelfscan.perception.photo import FAINT, PhotoDetector
 from training.detector.compose import Sample
 from training.detector.data import load, pictures
 
@@ -123,13 +125,19 @@ def main() -> None:
     p.add_argument("--scale", type=float)
     p.add_argument("--max-side", type=int, default=1296)
     p.add_argument("--limit", type=int, default=10_000)
+    p.add_argument("--photo", action="store_true", help="several looks, fused, as at photographs (photo_thresholds)")
     p.add_argument("--best", action="store_true", help="take the best-F1 threshold of these pictures instead of the manifest's")
     args = p.parse_args()
     detector = OnnxDetector(args.name, scale=args.scale, max_side_px=args.max_side, threshold=0.02, models=args.models)
     shipped = OnnxDetector(args.name, models=args.models).settings.thresholds
+    look: Any = detector
+    if args.photo:
+        given = model_entry(args.name, args.models).for_photographs
+        shipped = tuple(given[c.name] for c in DetectionClass)
+        look = PhotoDetector(detector, (FAINT,) * len(DetectionClass))
     samples = coco(args.coco) if args.coco else (load(q) for q in pictures([args.pool])[: args.limit])
-    runs = [(s, detector.detect(np.ascontiguousarray(s.picture))) for s in samples]
-    result: dict[str, Any] = {"pictures": len(runs), "model": detector.description}
+    runs = [(s, look.detect(np.ascontiguousarray(s.picture))) for s in samples]
+    result: dict[str, Any] = {"pictures": len(runs), "model": look.description}
     for cls in DetectionClass:
         m = match(runs, int(cls), shipped[cls])
         if m.truths:

@@ -26,7 +26,7 @@ import torch
 from shelfscan.adapters.detect_onnx import OnnxDetector
 from shelfscan.adapters.embed_onnx import OnnxEmbedder
 from shelfscan.learn.datasets import IGNORE, read_dataset
-from shelfscan.learn.detector import FitSettings, fit, runner, starting_net, statistics_crops, with_drafts
+from shelfscan.learn.detector import COOLING, FitSettings, fit, runner, starting_net, statistics_crops, with_drafts
 from shelfscan.learn.export import write_detector, write_embedder
 from shelfscan.learn.judge import Quality, better, judge
 from shelfscan.learn.unfold import unfold_embedder
@@ -109,6 +109,15 @@ def test_a_few_steps_on_a_kind_of_shelf_help_there(work: Workset, tmp_path: Path
     assert after.ap > before.ap + 0.02, (before, after)
     assert better(after, before) == []
     assert after.thresholds["EMPTY"] == before.thresholds["EMPTY"], "a class without labels keeps its threshold"
+
+
+def test_without_gain_it_goes_on_to_the_last_quarter_and_not_to_the_end_at_once(work: Workset, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SMALL, epochs=5, size=128, lr=0.0, patience=2, looks=20, norm="frozen")
+    net = starting_net(model_path("detector"), statistics_crops(work.train, settings), settings.norm)
+    done = fit(work, work.train, net, settings, tmp_path / "c.pt", "key", QUIET)
+    whole = 5 * 8
+    assert done.stopped_early
+    assert (0.3 + COOLING) * whole <= done.steps <= (0.45 + COOLING) * whole, "some looks without gain, then the last quarter"
 
 
 class Stopped(Exception):

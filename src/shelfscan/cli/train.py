@@ -40,7 +40,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 def detector(
     data: Data,
     out_dir: Out = Path("train-detector"),
-    minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="Training time, at most.")] = 10.0,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="Training time, at most; by default 10 to 110 by pictures.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Rounds through the pictures, not minutes.")] = None,
     images: Annotated[Path | None, typer.Option("--images", help="Where the pictures are, when not beside the labels.")] = None,
     init: Init = None,
@@ -64,7 +66,7 @@ def detector(
     need_torch()
     _expect_folders(images, out_dir, models)
     labelled = read_dataset(data, images)
-    from shelfscan.learn.detector import FitSettings
+    from shelfscan.learn.detector import FitSettings, minutes_for
     from shelfscan.learn.detector_job import card_of, entry_of, train_detector
     from shelfscan.learn.loop import usable_threads
     from shelfscan.learn.workset import prepare
@@ -74,7 +76,12 @@ def detector(
         work = prepare(labelled, out_dir, report)
         _tell_data(work)
         used = in_use(name, site) if (site / "manifest.json").exists() else None
-        fit = FitSettings(minutes=minutes, epochs=epochs, seed=seed, threads=threads or usable_threads())
+        fit = FitSettings(
+            minutes=minutes_for(len(work.train)) if minutes is None else minutes,
+            epochs=epochs,
+            seed=seed,
+            threads=threads or usable_threads(),
+        )
         done = train_detector(work, out_dir, fit, report, name=name, site=used, init=init)
         made = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         iou = model_entry(name, used).iou
