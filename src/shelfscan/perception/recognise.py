@@ -26,8 +26,11 @@ from shelfscan.ports import Embedder
 TOP = 5
 #: So many SKUs are looked at closely.
 SHORTLIST = 30
+#: ... and only such whose likeness and colour are within this of the best's, but so many at least: what others show too
+#: names nothing, and that takes others.
+NEAR_BEST, FEWEST = 0.5, 10
 #: An embedding this near, and nearer than the next SKU's by so much, leaves no doubt.
-SURE, SURE_MARGIN = 0.75, 0.15
+SURE, SURE_MARGIN = 0.7, 0.1
 #: Fewer places than these agree by chance.
 CHANCE_PLACES = 3
 #: What each piece of evidence counts; the likeness of embeddings counts 1. Chosen on `packshots`, round, and flat around here.
@@ -192,8 +195,10 @@ class Look:
             self._mine = _Detail(self._crop)
             self._cheap = self._likeness + COLOUR * (g.colours @ colour_layout(self._crop))
         features, copy = self._mine.of()
-        order = np.argsort(-np.where(out, -np.inf, self._per_sku(self._cheap)), kind="stable")
-        short = set(order[: min(SHORTLIST, int((~out).sum()))].tolist())
+        cheap = np.where(out, -np.inf, self._per_sku(self._cheap))
+        order = np.argsort(-cheap, kind="stable")[: min(SHORTLIST, int((~out).sum()))]
+        near = int((cheap[order] >= cheap.max(initial=-np.inf) - NEAR_BEST).sum())
+        short = set(order[: max(near, FEWEST)].tolist())
         rows = np.flatnonzero(np.isin(g.owner, [*short, *wanted])).tolist()
         fresh = [n for n in rows if n not in self._found]
         self._found.update(zip(fresh, shared(features, [g.details[n].of()[0] for n in fresh]), strict=True))
