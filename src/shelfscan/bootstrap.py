@@ -95,11 +95,13 @@ def make_tag_reader(config: Config, catalogue: Catalogue | None = None) -> TagRe
     return RapidOcrTagReader(decimals=decimals)
 
 
-def make_recogniser(config: Config, embedder: Embedder, references: Mapping[str, Sequence[Rgb]]) -> Recogniser:
-    """A recogniser that knows the given reference pictures."""
+def make_recogniser(
+    config: Config, embedder: Embedder, references: Mapping[str, Sequence[Rgb]], *, hurried: bool = False
+) -> Recogniser:
+    """A recogniser that knows the given reference pictures; ``hurried``: a robot's, which has many crops to name."""
     from shelfscan.perception.recognise import Gallery, Recogniser, Verify
 
-    return Recogniser(embedder, Gallery.build(embedder, references), verify=Verify(config.recognition.verify))
+    return Recogniser(embedder, Gallery.build(embedder, references), verify=Verify(config.recognition.verify), hurried=hurried)
 
 
 def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:
@@ -113,7 +115,7 @@ def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
     """The processing of one capture, for this store."""
     from shelfscan.pipeline import ScanPipeline
 
-    recogniser = make_recogniser(config, make_embedder(config), load_references(bundle))
+    recogniser = make_recogniser(config, make_embedder(config), load_references(bundle), hurried=True)
     tag_reader = make_tag_reader(config, bundle.catalogue)
     return ScanPipeline(bundle.store, bundle.catalogue, bundle.planogram, make_detector(config), recogniser, tag_reader)
 

@@ -155,7 +155,7 @@ def test_a_known_pack_is_named_a_stranger_is_unknown_and_one_picture_under_two_n
 
     assert [say(p) for p in known[:3]] == [Verdict("S00"), Verdict("S01"), Verdict("S02")]
     assert say(known[3]) == Verdict("S03", "twin")
-    assert sum(say(p) == Verdict("") for p in strangers) >= 9
+    assert sum(say(p) == Verdict("") for p in strangers) >= 8
 
 
 @pytest.mark.parametrize("verify", ALL)

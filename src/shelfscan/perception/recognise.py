@@ -25,18 +25,18 @@ from shelfscan.ports import Embedder
 
 TOP = 5
 #: So many SKUs are looked at closely.
-SHORTLIST = 30
-#: ... and only such whose likeness and colour are within this of the best's, but so many at least: what others show too
-#: names nothing, and that takes others.
-NEAR_BEST, FEWEST = 0.5, 10
+SHORTLIST = 40
+#: ... in a hurry only such whose likeness and colour are within this of the best's, but so many at least: what others show
+#: too names nothing, and that takes others.
+NEAR_BEST, FEWEST = 0.6, 10
 #: An embedding this near, and nearer than the next SKU's by so much, leaves no doubt.
 SURE, SURE_MARGIN = 0.7, 0.1
 #: Fewer places than these agree by chance.
 CHANCE_PLACES = 3
-#: What each piece of evidence counts; the likeness of embeddings counts 1. Chosen on `packshots`, round, and flat around here.
-COLOUR, PLACES, OWN_PLACES, LAID_LIGHT, LAID_COLOUR, SHAPE = 1.0, 0.2, 0.4, 0.25, 0.8, 0.2
+#: What each piece of evidence counts. Chosen on `packshots`, round, and flat around here.
+LIKENESS, COLOUR, PLACES, OWN_PLACES, LAID_LIGHT, LAID_COLOUR, SHAPE = 1.5, 1.0, 0.3, 0.4, 0.25, 1.0, 0.3
 #: Evidence as a score: the middle between products that are in the gallery and products that are not, and the slope there.
-MIDDLE, SLOPE = 2.7, 1.5
+MIDDLE, SLOPE = 3.1, 1.3
 #: Two SKUs this near in score are not told apart.
 TIE_WITHIN = 0.05
 
@@ -121,14 +121,24 @@ def _reduced(picture: Rgb) -> Rgb:
 
 
 class Recogniser:
-    """Nearest reference pictures, looked at closely where asked for. Scores lie in 0..1 and mean much the same either way."""
+    """Nearest reference pictures, looked at closely where asked for. Scores lie in 0..1 and mean much the same either way.
+
+    ``hurried``: a close look takes only the references that are near the best one's likeness; a robot has hundreds of crops
+    a viewpoint, and its embedding knows the gallery's kind of picture better than a stranger's photograph.
+    """
 
     def __init__(
-        self, embedder: Embedder, gallery: Gallery, unknown_below: float = 0.45, verify: Verify = Verify.NEVER
+        self,
+        embedder: Embedder,
+        gallery: Gallery,
+        unknown_below: float = 0.45,
+        verify: Verify = Verify.NEVER,
+        hurried: bool = False,
     ) -> None:
         self._embedder = embedder
         self._gallery = gallery
         self._verify = verify
+        self._hurried = hurried
         #: A best score below this is "none of the gallery's".
         self.unknown_below = unknown_below
 
@@ -150,7 +160,7 @@ class Recogniser:
         if len(crops):
             likeness = self._embedder.embed(crops) @ self._gallery.vectors.T
             for crop, row in zip(crops, likeness, strict=True):
-                yield Look(self._gallery, self._verify, crop, row)
+                yield Look(self._gallery, self._verify, self._hurried, crop, row)
 
 
 class Look:
@@ -159,8 +169,10 @@ class Look:
     ``likeness``: cosines to the references, (N,).
     """
 
-    def __init__(self, gallery: Gallery, verify: Verify, crop: Rgb, likeness: NDArray[np.float32]) -> None:
-        self._gallery, self._verify, self._crop, self._likeness = gallery, verify, crop, likeness
+    def __init__(
+        self, gallery: Gallery, verify: Verify, hurried: bool, crop: Rgb, likeness: NDArray[np.float32]
+    ) -> None:
+        self._gallery, self._verify, self._hurried, self._crop, self._likeness = gallery, verify, hurried, crop, likeness
         self._index = {s: i for i, s in enumerate(gallery.skus)}
         self._mine: _Detail | None = None
         self._cheap: NDArray[np.float32] | None = None
@@ -193,12 +205,14 @@ class Look:
         g = self._gallery
         if self._mine is None or self._cheap is None:
             self._mine = _Detail(self._crop)
-            self._cheap = self._likeness + COLOUR * (g.colours @ colour_layout(self._crop))
+            self._cheap = LIKENESS * self._likeness + COLOUR * (g.colours @ colour_layout(self._crop))
         features, copy = self._mine.of()
         cheap = np.where(out, -np.inf, self._per_sku(self._cheap))
         order = np.argsort(-cheap, kind="stable")[: min(SHORTLIST, int((~out).sum()))]
-        near = int((cheap[order] >= cheap.max(initial=-np.inf) - NEAR_BEST).sum())
-        short = set(order[: max(near, FEWEST)].tolist())
+        if self._hurried:
+            near = int((cheap[order] >= cheap.max(initial=-np.inf) - NEAR_BEST).sum())
+            order = order[: max(near, FEWEST)]
+        short = set(order.tolist())
         rows = np.flatnonzero(np.isin(g.owner, [*short, *wanted])).tolist()
         fresh = [n for n in rows if n not in self._found]
         self._found.update(zip(fresh, shared(features, [g.details[n].of()[0] for n in fresh]), strict=True))
