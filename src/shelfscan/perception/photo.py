@@ -21,11 +21,16 @@ from shelfscan.model.imaging import Rgb
 from shelfscan.perception.recognise import verdict
 from shelfscan.ports import Detector
 
-#: A plain photograph says nothing of its scale: the detector looks at it at these long sides. Products that are too large
+#: A plain photograph says nothing of its scale. The first look is at this long side; how large products are there says at
+#: which scales they are as the detector likes them best, and two more looks are made about these. Products that are too large
 #: for it at one are right at another, and what only one look takes for a product seldom is one.
-LOOKS_PX = (1296, 1000, 720)
-#: A reduced look is worth its time when it is smaller than the picture by so much.
-LEAST_REDUCTION = 0.9
+FIRST_PX, LEAST_PX, MOST_PX = 1000, 320, 1296
+#: Shorter side of a product that the detector likes best, and the further looks as shares of that scale.
+TYPICAL_PX, ABOUT = 36.0, (0.95, 0.75)
+#: So many boxes of at least such a score say how large products are; with fewer, the usual shelf is assumed.
+SAYING, SAYING_SCORE, USUAL_SIDE_PX = 5, 0.3, 800.0
+#: Looks that differ by less than this share are one.
+SAME_LOOK = 0.08
 #: Boxes of two looks are one product above this overlap (intersection over union).
 SAME_BOX = 0.55
 #: What only one look found keeps this share of its score; what some of them found, in between.
@@ -68,22 +73,36 @@ class FacingRun:
 
 
 def looks_at(detector: Detector, picture: Rgb) -> list[Detections]:
-    """What a detector finds in a picture ((H, W, 3) uint8 RGB) at each of `LOOKS_PX`, in px of the picture.
+    """What a detector finds in a picture ((H, W, 3) uint8 RGB) at several scales, in px of the picture.
 
     The detector should ask for scores of `FAINT` on: `fused` needs them. No picture is enlarged.
     """
-    h, w = picture.shape[:2]
-    long_side = max(h, w)
-    sides = [s for s in LOOKS_PX if s <= LEAST_REDUCTION * long_side]
-    # The picture as it is, where it is no larger than the largest look.
-    looks = [detector.detect(picture)] if len(sides) < len(LOOKS_PX) else []
-    for side in sides:
-        scale = side / long_side
-        size = (max(1, round(w * scale)), max(1, round(h * scale)))
-        found = detector.detect(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
-        back = np.array([w / size[0], h / size[1]] * 2, np.float32)
-        looks.append(Detections(found.boxes_px * back, found.scores, found.classes))
+    long_side = max(picture.shape[:2])
+    first = _look(detector, picture, min(FIRST_PX, long_side))
+    sure = first.of(DetectionClass.PRODUCT)
+    sure = sure.where(sure.scores >= SAYING_SCORE)
+    ideal = USUAL_SIDE_PX
+    if len(sure) >= SAYING:
+        ideal = long_side * TYPICAL_PX / float(np.median((sure.boxes_px[:, 2:] - sure.boxes_px[:, :2]).min(axis=1)))
+    sides, looks = [float(min(FIRST_PX, long_side))], [first]
+    for share in ABOUT:
+        side = min(max(share * ideal, LEAST_PX), MOST_PX, long_side)
+        if all(abs(side / s - 1) > SAME_LOOK for s in sides):
+            sides.append(side)
+            looks.append(_look(detector, picture, side))
     return looks
+
+
+def _look(detector: Detector, picture: Rgb, side_px: float) -> Detections:
+    """What is found in the picture reduced to a long side, in px of the picture."""
+    h, w = picture.shape[:2]
+    scale = side_px / max(h, w)
+    if scale >= 1:
+        return detector.detect(picture)
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    found = detector.detect(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
+    back = np.array([w / size[0], h / size[1]] * 2, np.float32)
+    return Detections(found.boxes_px * back, found.scores, found.classes)
 
 
 def fused(looks: Sequence[Detections]) -> Detections:
@@ -145,7 +164,7 @@ class PhotoDetector:
     @property
     def description(self) -> str:
         """The detector's own, and how it is used."""
-        return f"{self._detector.description}, {len(LOOKS_PX)} looks"
+        return f"{self._detector.description}, {1 + len(ABOUT)} looks"
 
     def detect(self, picture: Rgb) -> Detections:
         """Boxes of all classes in px of ``picture`` ((H, W, 3) uint8 RGB), best first."""
