@@ -44,7 +44,7 @@ def detect(
     config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Product, price-tag and empty-space boxes in photographs, as COCO. A bad file stops no other; the exit code is then 1."""
+    """Product, price-tag and empty-space boxes in photographs, as COCO. A bad file is named and stops no other."""
     from shelfscan.adapters.pictures import read_picture
     from shelfscan.bootstrap import make_photo_detector
     from shelfscan.config import load_config
@@ -97,8 +97,6 @@ def detect(
     else:
         text = f"{out_file}: {summary['boxes']} boxes in {summary['images']} pictures"
         out.print(text, highlight=False, markup=False, soft_wrap=True)
-    if bad:
-        raise typer.Exit(1)
 
 
 def audit(
@@ -206,8 +204,6 @@ def audit(
                 markup=False,
                 soft_wrap=True,
             )
-    if bad:
-        raise typer.Exit(1)
 
 
 def _planned_facings(path: Path) -> dict[str, int]:
