@@ -30,7 +30,9 @@ SHORTLIST = 40
 #: too names nothing, and that takes others.
 NEAR_BEST, FEWEST = 0.6, 10
 #: An embedding this near, and nearer than the next SKU's by so much, leaves no doubt.
-SURE, SURE_MARGIN = 0.7, 0.1
+SURE, SURE_MARGIN = 0.85, 0.2
+#: ... in a hurry already from here on: of simulated shelf crops a fifth is below, and with them all that is named wrong.
+SURE_HURRIED, SURE_MARGIN_HURRIED = 0.7, 0.1
 #: Fewer places than these agree by chance.
 CHANCE_PLACES = 3
 #: What each piece of evidence counts. Chosen on `packshots`, round, and flat around here.
@@ -186,7 +188,7 @@ class Look:
         wanted = {self._index[s] for s in also if s in self._index and s not in without}
         scores = self._per_sku(self._likeness).clip(0.0, 1.0)
         there = scores[~out]
-        if self._verify is Verify.ALWAYS or (self._verify is Verify.DOUBT and _doubtful(there)):
+        if self._verify is Verify.ALWAYS or (self._verify is Verify.DOUBT and _doubtful(there, self._hurried)):
             scored = self._closely(wanted, out)
         else:
             scored = {i: float(scores[i]) for i in np.flatnonzero(~out).tolist()}
@@ -237,11 +239,12 @@ class Look:
         return {i: 1 / (1 + math.exp(SLOPE * (MIDDLE - e))) for i, e in evidence.items()}
 
 
-def _doubtful(scores: NDArray[np.float32]) -> bool:
+def _doubtful(scores: NDArray[np.float32], hurried: bool) -> bool:
+    sure, margin = (SURE_HURRIED, SURE_MARGIN_HURRIED) if hurried else (SURE, SURE_MARGIN)
     if len(scores) == 1:
-        return bool(scores[0] < SURE)
+        return bool(scores[0] < sure)
     second, first = np.partition(scores, -2)[-2:]
-    return bool(first < SURE or first - second < SURE_MARGIN)
+    return bool(first < sure or first - second < margin)
 
 
 def _close(seen: Shared, features: int, claims: NDArray[np.int64], copy: NDArray[np.float32], reference: _Detail) -> float:
