@@ -135,8 +135,8 @@ def test_children_stop_on_sigint_before_anything_harsher(tmp_path: Path) -> None
     tidy = """
         import time
         from shelfscan.ready import announce_ready
-        announce_ready()
         try:
+            announce_ready()
             time.sleep(600)
         except KeyboardInterrupt:
             print("tidied up", flush=True)

@@ -14,7 +14,7 @@ from shelfscan.evaluation.detection import coco_measures
 from shelfscan.learn.datasets import IGNORE
 from shelfscan.learn.workset import Sample
 from shelfscan.model.detections import DetectionClass, Detections
-from shelfscan.perception.photo import drop_nested, fused, looks_at
+from shelfscan.perception.photo import FIRST_PX, drop_nested, fused, look_at, looks_at
 from shelfscan.ports import Detector
 
 #: Scores that are tried as thresholds.
@@ -52,8 +52,8 @@ class Quality:
 
 
 def quick_ap(detector: Detector, samples: Sequence[Sample]) -> tuple[float, float]:
-    """AP and AP50 of products; ``detector`` asks for scores near zero."""
-    found = [detector.detect(s.read()).of(DetectionClass.PRODUCT) for s in samples]
+    """AP and AP50 of products in one look, the first of those at a photograph; ``detector`` asks for scores near zero."""
+    found = [look_at(detector, s.read(), FIRST_PX).of(DetectionClass.PRODUCT) for s in samples]
     measures = coco_measures([_truth(s, DetectionClass.PRODUCT) for s in samples], found)
     return measures["ap"], measures["ap50"]
 

@@ -78,7 +78,7 @@ def looks_at(detector: Detector, picture: Rgb) -> list[Detections]:
     The detector should ask for scores of `FAINT` on: `fused` needs them. No picture is enlarged.
     """
     long_side = max(picture.shape[:2])
-    first = _look(detector, picture, min(FIRST_PX, long_side))
+    first = look_at(detector, picture, min(FIRST_PX, long_side))
     sure = first.of(DetectionClass.PRODUCT)
     sure = sure.where(sure.scores >= SAYING_SCORE)
     ideal = USUAL_SIDE_PX
@@ -89,11 +89,11 @@ def looks_at(detector: Detector, picture: Rgb) -> list[Detections]:
         side = min(max(share * ideal, LEAST_PX), MOST_PX, long_side)
         if all(abs(side / s - 1) > SAME_LOOK for s in sides):
             sides.append(side)
-            looks.append(_look(detector, picture, side))
+            looks.append(look_at(detector, picture, side))
     return looks
 
 
-def _look(detector: Detector, picture: Rgb, side_px: float) -> Detections:
+def look_at(detector: Detector, picture: Rgb, side_px: float) -> Detections:
     """What is found in the picture reduced to a long side, in px of the picture."""
     h, w = picture.shape[:2]
     scale = side_px / max(h, w)
