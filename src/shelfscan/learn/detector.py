@@ -56,7 +56,7 @@ class FitSettings:
     batch: int = 8
     size: int = 512
     lr: float = 1e-3
-    zoom: tuple[float, float] = (0.5, 1.25)
+    zoom: tuple[float, float] = (0.35, 0.9)
     strength: float = 0.8
     mosaics: float = 0.0
     norm: str = "unfold"
