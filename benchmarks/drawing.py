@@ -25,7 +25,7 @@ INK, PAPER = (25, 25, 25), (255, 255, 255)
 WIDTH_PX = 1100
 MAX_BYTES = 200_000
 #: JPEG qualities that are tried in turn until a picture is small enough.
-QUALITIES = (85, 80, 75, 70, 65, 60)
+QUALITIES = (84, 80, 75, 70, 65, 60)
 _TEXT_PX, _LINE_PX = 13, 16
 
 

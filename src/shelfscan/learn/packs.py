@@ -20,7 +20,7 @@ from shelfscan.errors import BadInput
 from shelfscan.evaluation.data import read_rows
 from shelfscan.learn.augment import spoil
 from shelfscan.learn.packnet import SIDE
-from shelfscan.learn.workset import Report
+from shelfscan.learn.workset import Report, read_split
 from shelfscan.model.imaging import Rgb
 from shelfscan.runfolder import write_atomic
 
@@ -124,14 +124,7 @@ def read_packs(path: Path, folder: Path, report: Report) -> PackSet:
 
 
 def _split(path: Path, pictures: dict[str, dict[str, Rgb]]) -> set[str]:
-    known: dict[str, str] = {}
-    if path.exists():
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-            if not isinstance(known, dict) or set(known.values()) - {"train", "held_out"}:
-                raise ValueError("expected each picture to be train or held_out")
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise BadInput(f"{path}: not a split written by training: {e}") from e
+    known = read_split(path)
     decided = dict(known)
     for by in pictures.values():
         goal = max(1, round(HELD_OUT * len(by))) if len(by) > 1 else 0

@@ -103,19 +103,28 @@ def prepare(data: Dataset, folder: Path, report: Report) -> Workset:
     return Workset(tuple(train), tuple(test), tuple(left_out))
 
 
+def read_split(path: Path) -> dict[str, str]:
+    """Which side each picture (by checksum) was decided to be on: ``train`` or ``held_out``; empty without a file.
+
+    Raises `BadInput` for another kind of file.
+    """
+    if not path.exists():
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))["pictures"]
+        if not isinstance(known, dict) or set(known.values()) - {"train", "held_out"}:
+            raise ValueError("expected each picture to be train or held_out")
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise BadInput(f"{path}: not a split written by training: {e}") from e
+    return known
+
+
 def frozen_split(path: Path, pictures: Sequence[str], wanted: Sequence[str]) -> set[str]:
     """Which of the ``pictures`` (sha256) are held out: what the file says, and of new ones those with the lowest hashes.
 
     ``wanted``: pictures that are worth measuring on; the share is of them. Raises `BadInput` for another kind of file.
     """
-    known: dict[str, str] = {}
-    if path.exists():
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-            if not isinstance(known, dict) or set(known.values()) - {"train", "held_out"}:
-                raise ValueError("expected each picture to be train or held_out")
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise BadInput(f"{path}: not a split written by training: {e}") from e
+    known = read_split(path)
     goal = max(1, round(HELD_OUT * len(wanted)))
     held = {p for p in wanted if known.get(p) == "held_out"}
     for picture in sorted(p for p in wanted if p not in known):

@@ -91,7 +91,7 @@ class StockProjector:
             case "viewpoint.failed":
                 self._failures[str(p["viewpoint_id"])] = (str(p["what"]), str(p["reason"]))
             case "mission.ended":
-                pass  # nothing new, but a map worth dating anew
+                return True  # nothing new, but a map worth dating anew
             case _:
                 return False
         return True
