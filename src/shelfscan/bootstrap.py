@@ -99,9 +99,10 @@ def make_recogniser(
     config: Config, embedder: Embedder, references: Mapping[str, Sequence[Rgb]], *, hurried: bool = False
 ) -> Recogniser:
     """A recogniser that knows the given reference pictures; ``hurried``: a robot's, which has many crops to name."""
-    from shelfscan.perception.recognise import Gallery, Recogniser, Verify
+    from shelfscan.perception.recognise import AS_IS, INSETS, Gallery, Recogniser, Verify
 
-    return Recogniser(embedder, Gallery.build(embedder, references), verify=Verify(config.recognition.verify), hurried=hurried)
+    gallery = Gallery.build(embedder, references, AS_IS if hurried else INSETS)
+    return Recogniser(embedder, gallery, verify=Verify(config.recognition.verify), hurried=hurried)
 
 
 def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:

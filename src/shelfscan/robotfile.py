@@ -98,9 +98,7 @@ def optical_rotation(yaw_rad: float, pitch_rad: float, roll_turns: int) -> Array
 
     ``pitch_rad`` is positive downwards; ``roll_turns`` turns the sensor about its viewing axis.
     """
-    forward = np.array(
-        [math.cos(yaw_rad) * math.cos(pitch_rad), math.sin(yaw_rad) * math.cos(pitch_rad), -math.sin(pitch_rad)]
-    )
+    forward = np.array([math.cos(yaw_rad) * math.cos(pitch_rad), math.sin(yaw_rad) * math.cos(pitch_rad), -math.sin(pitch_rad)])
     right = np.array([math.sin(yaw_rad), -math.cos(yaw_rad), 0.0])
     down = np.cross(forward, right)
     upright = np.stack([right, down, forward], axis=1)

@@ -177,7 +177,6 @@ def test_an_interrupted_run_can_be_resumed(tmp_path: Path) -> None:
     check_complete(tmp_path / "run")
 
 
-
 def _runs(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:

@@ -296,4 +296,3 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "bag").write_text("x")
     with pytest.raises(BadInput, match="is a file"):
         BagRecording(tmp_path / "bag")
-

@@ -183,9 +183,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
     for name in ("a", "b"):
         build_store(tmp_path / name, seed=7, size="tiny", messy=1)
-    files = {
-        n: {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*") if p.is_file()} for n in "ab"
-    }
+    files = {n: {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*") if p.is_file()} for n in "ab"}
     assert files["a"] == files["b"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
     assert check_bundle(tmp_path / "a") == []

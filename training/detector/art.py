@@ -67,7 +67,12 @@ def paint(rng: np.random.Generator, w: int, h: int, base: tuple[int, int, int] |
                 img,
                 (int(w * rng.uniform(0.2, 0.8)), int(h * rng.uniform(0.2, 0.8))),
                 (int(w * rng.uniform(0.1, 0.6)), int(h * rng.uniform(0.05, 0.3))),
-                float(rng.uniform(0, 180)), 0, 360, c, -1, cv2.LINE_AA,
+                float(rng.uniform(0, 180)),
+                0,
+                360,
+                c,
+                -1,
+                cv2.LINE_AA,
             )
         elif kind == 2:
             points = np.stack([rng.integers(0, w, 4), rng.integers(0, h, 4)], 1).astype(np.int32)
@@ -102,8 +107,10 @@ def _mask(shape: str, w: int, h: int, rng: np.random.Generator) -> Image:
         pts = []
         wobble = rng.uniform(0.0, 0.05, 24)
         for i, (u, v) in enumerate(
-            [(t, 0.0) for t in np.linspace(0, 1, 7)] + [(1.0, t) for t in np.linspace(0.15, 0.9, 5)]
-            + [(t, 1.0) for t in np.linspace(1, 0, 7)] + [(0.0, t) for t in np.linspace(0.9, 0.15, 5)]
+            [(t, 0.0) for t in np.linspace(0, 1, 7)]
+            + [(1.0, t) for t in np.linspace(0.15, 0.9, 5)]
+            + [(t, 1.0) for t in np.linspace(1, 0, 7)]
+            + [(0.0, t) for t in np.linspace(0.9, 0.15, 5)]
         ):
             d = wobble[i % 24]
             pts.append([w * (u + (0.5 - u) * 2 * d), h * (v + (0.5 - v) * 2 * d)])

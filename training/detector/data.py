@@ -12,9 +12,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from training.detector.art import Art, Image, photographed, procedural
-from training.detector.compose import IGNORE, Sample, compose, default_arts, spoil
+from training.detector.compose import IGNORE, PRODUCT, Sample, compose, default_arts, spoil
 from training.detector.rich import rich_arts
 
 
@@ -75,13 +76,49 @@ def crop(sample: Sample, rng: np.random.Generator, size: int, zoom: tuple[float,
     return Sample(img, boxes[keep].astype(np.float32), classes[keep])
 
 
+def restocked(sample: Sample, rng: np.random.Generator, fronts: NDArray[np.uint8]) -> Sample:
+    """The picture with some of its products replaced by other fronts (N, 3, h, w), in the light of the place.
+
+    Few photographs are labelled; their shelves, lenses and lamps are worth keeping while what stands there changes.
+    """
+    picture = sample.picture.copy()
+    h, w = picture.shape[:2]
+    share = rng.uniform(0.1, 0.9)
+    order = np.lexsort((sample.boxes[:, 0], (sample.boxes[:, 3] / max(8.0, 0.05 * h)).round()))
+    which = int(rng.integers(len(fronts)))
+    for i in order.tolist():
+        if sample.classes[i] != PRODUCT or rng.random() > share:
+            continue
+        x0, y0, x1, y1 = sample.boxes[i].round().astype(int).clip(0, (w, h, w, h)).tolist()
+        if min(x1 - x0, y1 - y0) < 8:
+            continue
+        if rng.random() < 0.5:
+            which = int(rng.integers(len(fronts)))
+        here = picture[y0:y1, x0:x1].astype(np.float32)
+        front = fronts[which].transpose(1, 2, 0)
+        front = cv2.resize(front, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA).astype(np.float32)
+        light = cv2.GaussianBlur(here.mean(2), (0, 0), max(2.0, 0.3 * (x1 - x0)))
+        level = (light.mean() + 8) / (front.mean() + 8)
+        light = (light / max(1.0, float(light.mean()))).clip(0.6, 1.5) * np.float32(level ** rng.uniform(0.2, 0.8))
+        picture[y0:y1, x0:x1] = (front * light[..., None]).clip(0, 255).astype(np.uint8)
+    return Sample(picture, sample.boxes, sample.classes)
+
+
 def batch(
-    paths: list[Path], rng: np.random.Generator, count: int, size: int, zoom: tuple[float, float], strength: float
+    paths: list[Path],
+    rng: np.random.Generator,
+    count: int,
+    size: int,
+    zoom: tuple[float, float],
+    strength: float,
+    fronts: NDArray[np.uint8] | None = None,
 ) -> list[Sample]:
-    """``count`` spoiled crops, two from each picture read (reading is the dear part)."""
+    """``count`` spoiled crops, two from each picture read (reading is the dear part); ``fronts``: for `restocked`."""
     out: list[Sample] = []
     while len(out) < count:
         whole = load(paths[int(rng.integers(len(paths)))])
+        if fronts is not None and rng.random() < 0.6:
+            whole = restocked(whole, rng, fronts)
         for _ in range(2):
             out.append(spoil(crop(whole, rng, size, zoom), rng, strength))
     return out[:count]

@@ -13,8 +13,9 @@ from training.embedder.net import PackNet
 
 def load(checkpoint: Path) -> PackNet:
     """The averaged weights of a checkpoint, ready to run."""
-    net = PackNet()
-    net.load_state_dict(torch.load(checkpoint, weights_only=False, map_location="cpu")["ema"])
+    state = torch.load(checkpoint, weights_only=False, map_location="cpu")
+    net = PackNet(state.get("width", 16), state.get("dim", 192))
+    net.load_state_dict(state["ema"])
     return net.eval()
 
 

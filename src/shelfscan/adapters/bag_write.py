@@ -139,6 +139,7 @@ class BagWriter:
         self._stats[self._file.path] = self._file.stats
         write_metadata(self.folder, self._stats, self._qos)
 
+
 def mend_bag(folder: Path, visit: Callable[[BagMessage], None] | None = None) -> dict[Path, FileStats]:
     """Close what a killed recorder left open, so that every tool reads it; gives each file's statistics.
 

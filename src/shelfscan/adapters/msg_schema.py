@@ -21,9 +21,9 @@ from shelfscan.paths import ROOT
 SEPARATOR = "=" * 80
 #: Built into the typestore: these have no fields a definition could get wrong.
 BUILT_IN = ("builtin_interfaces/msg/Time", "builtin_interfaces/msg/Duration")
-PRIMITIVES = frozenset(
-    ["bool", "byte", "char", "string", "wstring", "float32", "float64"]
-).union(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+PRIMITIVES = frozenset(["bool", "byte", "char", "string", "wstring", "float32", "float64"]).union(
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+)
 _FIELD = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_/]*)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]")
 
 

@@ -112,9 +112,7 @@ def status_of(units: Units, line: PlanogramLine) -> BinStatus:
     return BinStatus.LOW if units.best <= line.low_at_units else BinStatus.OK
 
 
-def confidence_of(
-    status: BinStatus, units: Units, line: PlanogramLine, front: Sequence[Placed], judged: float
-) -> float:
+def confidence_of(status: BinStatus, units: Units, line: PlanogramLine, front: Sequence[Placed], judged: float) -> float:
     """Probability that the status is right: a stated rule of thumb, not yet calibrated.
 
     ``judged``: share of the bin's places whose depth could be measured.

@@ -118,9 +118,7 @@ def match_face(
         if place is not None:
             by_bin.setdefault(place.bin_id, []).append(s)
     return {
-        p.bin_id: match_bin(
-            p, planogram[p.bin_id], catalogue, by_bin.get(p.bin_id, []), front, checks_of.get(p.bin_id, [])
-        )
+        p.bin_id: match_bin(p, planogram[p.bin_id], catalogue, by_bin.get(p.bin_id, []), front, checks_of.get(p.bin_id, []))
         for p in places
     }
 

@@ -134,7 +134,7 @@ def _rendering() -> tuple[str, str]:
     backend = os.environ.get("MUJOCO_GL", "egl")
     problem = _tried(
         "import mujoco as m; "
-        "w = m.MjModel.from_xml_string('<mujoco><worldbody><light pos=\"0 0 2\"/><geom size=\"1\"/></worldbody></mujoco>'); "
+        'w = m.MjModel.from_xml_string(\'<mujoco><worldbody><light pos="0 0 2"/><geom size="1"/></worldbody></mujoco>\'); '
         "d = m.MjData(w); m.mj_forward(w, d); r = m.Renderer(w, 32, 32); r.update_scene(d); assert r.render().max() > 0",
         MUJOCO_GL=backend,
     )

@@ -196,8 +196,7 @@ def _geojson(bundle: Bundle, stock_map: StockMap) -> dict[str, Any]:
     for b in stock_map.bins:
         place = bundle.store.places[b.bin_id]
         (x0, y0), (x1, y1) = (
-            (float(v[0]), float(v[1]))
-            for v in ((place.T_map_face @ [x, 0.0, 0.0, 1.0])[:2] for x in (place.x0_m, place.x1_m))
+            (float(v[0]), float(v[1])) for v in ((place.T_map_face @ [x, 0.0, 0.0, 1.0])[:2] for x in (place.x0_m, place.x1_m))
         )
         features.append(
             {

@@ -25,9 +25,7 @@ def queue(
     sources: Annotated[list[Path], typer.Argument(metavar="RUN|PHOTO...", help="A run folder, or pictures and folders.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to write: pictures, drafts, queue.csv.")],
     count: Annotated[int, typer.Option("--count", min=1, max=10000, help="Pictures to choose, at most.")] = 20,
-    gallery: Annotated[
-        Path | None, typer.Option("--gallery", help="DIR/<sku>/*.jpg; doubts about names count too.")
-    ] = None,
+    gallery: Annotated[Path | None, typer.Option("--gallery", help="DIR/<sku>/*.jpg; doubts about names count too.")] = None,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:

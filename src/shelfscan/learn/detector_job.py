@@ -63,7 +63,8 @@ def train_detector(
     shipped = old
     if site is not None:
         shipped = judge(OnnxDetector(name, **sensitive), work.held_out, *asked(model_entry(name)), choose=False)  # type: ignore[arg-type]
-    new = judge(OnnxDetector(models=file.parent, **sensitive), work.held_out, *asked(entry), choose=True)  # type: ignore[arg-type]
+    trained = OnnxDetector(models=file.parent, **sensitive)  # type: ignore[arg-type]
+    new = judge(trained, work.held_out, *asked(entry), choose=True, beside=work.train)
     return Outcome(file, new, old, shipped, fitted, better(new, old), start_sha)
 
 

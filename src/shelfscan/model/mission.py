@@ -39,9 +39,7 @@ class MissionPlan:
         return MissionPlan(
             data["mission_id"],
             data["site"],
-            tuple(
-                Viewpoint(**{**v, "pose": Pose2D(**v["pose"]), "bay_ids": tuple(v["bay_ids"])}) for v in data["viewpoints"]
-            ),
+            tuple(Viewpoint(**{**v, "pose": Pose2D(**v["pose"]), "bay_ids": tuple(v["bay_ids"])}) for v in data["viewpoints"]),
             tuple(data["unreachable_bins"]),
         )
 

@@ -98,9 +98,7 @@ def decode(
     chosen = suppress(boxes, top[keep], best[keep], iou)[:limit]
     solid = (boxes[chosen, 2:] - boxes[chosen, :2] > 1).all(1)
     chosen = chosen[solid]
-    return Detections(
-        boxes[chosen], top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64)
-    )
+    return Detections(boxes[chosen], top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64))
 
 
 def suppress(boxes: Floats, scores: Floats, classes: NDArray[np.int64], iou: float) -> NDArray[np.int64]:

@@ -40,9 +40,7 @@ def build_store(
     Raises `BadInput` for an unknown size or level, or when ``out`` holds something that is not a store bundle.
     """
     if size not in SIZES or messy not in MESSINESS:
-        raise BadInput(
-            f"size {size!r}, messy {messy!r}: expected {', '.join(SIZES)} and {', '.join(map(str, MESSINESS))}"
-        )
+        raise BadInput(f"size {size!r}, messy {messy!r}: expected {', '.join(SIZES)} and {', '.join(map(str, MESSINESS))}")
     expect_writable(out, folder=True)
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "store.yaml").is_file())):
         raise BadInput(f"{out}: is there already and is not a store bundle; choose another folder")
@@ -153,9 +151,7 @@ def _write_truth(
     for t in truths:
         x, y, z = (round(v, 4) for v in store.places[t.bin_id].front_centre_map_m)
         price = prices[t.bin_id]
-        rows.append(
-            (t.bin_id, t.sku, t.status, int(t.misplaced), t.facings, t.units, price, int(reachable[t.bin_id]), x, y, z)
-        )
+        rows.append((t.bin_id, t.sku, t.status, int(t.misplaced), t.facings, t.units, price, int(reachable[t.bin_id]), x, y, z))
         value = f"{catalogue[t.sku].price:.2f}"
         if t.status != "OK":
             findings.append((t.bin_id, t.status.lower(), "shelf", value))

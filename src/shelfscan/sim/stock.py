@@ -119,12 +119,7 @@ def _stock_bin(
     for c, column in enumerate(columns):
         x = place.x0_m + GAP_M / 2 + pack.width_m / 2 + c * pitch
         push = 0.0
-        if (
-            messy.pushed_back_columns
-            and not faced_up
-            and c != foreign_column
-            and rng.random() < messy.pushed_back_columns
-        ):
+        if messy.pushed_back_columns and not faced_up and c != foreign_column and rng.random() < messy.pushed_back_columns:
             # The whole column is shoved, at most against the back of the shelf.
             room = place.depth_m - (FRONT_M + line.facings_deep * step) - SHOVE_MARGIN_M
             push = max(0.0, min(room, float(rng.uniform(0.1, 0.5)) * place.depth_m)) if any(column.stacks) else 0.0
@@ -138,9 +133,7 @@ def _stock_bin(
             stacks[at] = 0
             y = place_y(at, step, FRONT_M) + foreign.depth_m / 2
             items.append(
-                _item(
-                    place, foreign, x, min(y, place.depth_m - foreign.depth_m / 2), 0, True, rng, first_id + len(items)
-                )
+                _item(place, foreign, x, min(y, place.depth_m - foreign.depth_m / 2), 0, True, rng, first_id + len(items))
             )
             seen_rows.add(0)
             foreign_front = True
@@ -151,9 +144,7 @@ def _stock_bin(
                 seen_rows.add(row)
                 facings += front
                 counted += 1
-                item, turned = _turned(
-                    _item(place, pack, x, y, row, front, rng, first_id + len(items)), pack, messy, rng
-                )
+                item, turned = _turned(_item(place, pack, x, y, row, front, rng, first_id + len(items)), pack, messy, rng)
                 items.append(item)
                 if turned and front:
                     effects.append("turned")
