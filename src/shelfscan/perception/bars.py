@@ -21,8 +21,8 @@ MODULES = 95
 #: White modules looked at beside the bars, and samples a module.
 QUIET = 5
 SAMPLES = 3
-#: Standard deviations of the blur that are tried, in modules.
-BLURS = (0.35, 0.6, 0.85, 1.1, 1.4, 1.7)
+#: Standard deviations of the blur that are tried, in modules; negative: of a lens out of focus, whose blur is a disc.
+BLURS = (0.35, 0.6, 0.85, 1.1, 1.4, -0.6, -0.85, -1.1, -1.4, -1.7)
 _BITS = np.array([[int(c) for c in p] for p in _L], np.float64)
 #: Patterns of the digits: L, then G, then R; 1 is a bar.
 PATTERNS = np.concatenate([_BITS, 1 - _BITS[:, ::-1], 1 - _BITS])
@@ -51,16 +51,24 @@ def _frame() -> Floats:
     return bits
 
 
+def _kernel(distance: Floats, blur: float) -> Floats:
+    """The blur's weight at a distance in modules; of a disc it is what remains of it across the bars."""
+    if blur > 0:
+        return np.asarray(np.exp(-(distance**2) / (2 * blur**2)))
+    # A disc's standard deviation across is half its radius; the pixel's own width softens its rim.
+    return np.asarray(np.sqrt(np.maximum(4 * blur**2 - distance**2, 0)) + 1e-9)
+
+
 @lru_cache(maxsize=32)
 def _spread(blur: float) -> Floats:
-    """(samples, modules + 2·QUIET + 16): what each module adds to each sample; outside it is white."""
+    """(samples, modules + 2·QUIET): what each module adds to each sample; outside it is white."""
     fine = 8
     n = MODULES + 2 * QUIET
-    edges = (np.arange(n * SAMPLES) + 0.5) / SAMPLES
-    centres = (np.arange(n * fine) + 0.5) / fine
-    kernel = np.exp(-((edges[:, None] - centres[None]) ** 2) / (2 * blur**2))
-    kernel /= np.maximum(np.exp(-(((edges[:, None] - (np.arange(-8 * fine, (n + 8) * fine) + 0.5) / fine)) ** 2) / (2 * blur**2)).sum(1), 1e-9)[:, None]
-    return np.asarray(kernel.reshape(n * SAMPLES, n, fine).sum(2))
+    at = (np.arange(n * SAMPLES) + 0.5) / SAMPLES
+    centres = (np.arange(-8 * fine, (n + 8) * fine) + 0.5) / fine
+    kernel = _kernel(at[:, None] - centres[None], blur)
+    kernel /= kernel.sum(1, keepdims=True)
+    return np.asarray(kernel[:, 8 * fine : -8 * fine].reshape(n * SAMPLES, n, fine).sum(2))
 
 
 @lru_cache(maxsize=32)
@@ -69,7 +77,7 @@ def _templates(blur: float) -> Floats:
     fine = 8
     x = (np.arange(7 * SAMPLES) + 0.5) / SAMPLES
     u = (np.arange(-4 * fine, 11 * fine) + 0.5) / fine
-    kernel = np.exp(-((x[:, None] - u[None]) ** 2) / (2 * blur**2))
+    kernel = _kernel(x[:, None] - u[None], blur)
     kernel /= kernel.sum(1, keepdims=True)
     rows = []
     for i, bits in enumerate(PATTERNS):
@@ -81,12 +89,13 @@ def _templates(blur: float) -> Floats:
     return np.array(rows)
 
 
-def _positions(x0: Floats, x1: Floats, bend: Floats) -> Floats:
+def _positions(x0: Floats, x1: Floats, bend: Floats, skew: Floats | float = 0.0) -> Floats:
     """(N, samples) places in the profile of every sample."""
     u = (np.arange((MODULES + 2 * QUIET) * SAMPLES) + 0.5) / SAMPLES - QUIET
     t = u / MODULES
     span = (x1 - x0)[:, None]
-    return np.asarray(x0[:, None] + span * (t[None] + bend[:, None] * (t * (1 - t))[None]))
+    s = np.broadcast_to(np.asarray(skew, np.float64), x0.shape)[:, None]
+    return np.asarray(x0[:, None] + span * (t[None] + (t * (1 - t))[None] * (bend[:, None] + s * (2 * t - 1)[None])))
 
 
 def _level(profile: Floats, module_px: float) -> Floats:
@@ -100,24 +109,59 @@ def _level(profile: Floats, module_px: float) -> Floats:
     return np.asarray((high - profile) / np.maximum(high - low, 1.0))
 
 
-def _search(level: Floats, x0: float, x1: float, slack: float) -> tuple[float, Floats]:
-    """Cost and (x0, x1, bend, blur) of the best place near (x0, x1) by the digits' templates alone."""
-    best: tuple[float, Floats] = (np.inf, np.array([x0, x1, 0.0, 0.85]))
+def _search(level: Floats, x0: float, x1: float, slack: float) -> list[tuple[float, Floats]]:
+    """Costs and (x0, x1, bend, blur) of good places near (x0, x1) by the digits' templates alone, one a blur."""
     span = x1 - x0
     wide = slack * span
     steps = np.linspace(-wide, wide, max(5, int(2 * wide / (0.4 * span / MODULES)) | 1))
-    a, b, c = (v.ravel() for v in np.meshgrid(x0 + steps, x1 + steps, (-0.06, -0.02, 0.02, 0.06), indexing="ij"))
-    for round_ in range(4):
-        y = np.interp(_positions(a, b, c), np.arange(len(level)), level)
-        for blur in BLURS[1:5] if round_ == 0 else BLURS:
-            cost = _cost(y, blur)
+    grid = [v.ravel() for v in np.meshgrid(x0 + steps, x1 + steps, (-0.06, -0.02, 0.02, 0.06), indexing="ij")]
+    out = []
+    coarse = np.interp(_positions(*grid), np.arange(len(level)), level)
+    for blur in (0.5, 0.9, -0.9, -1.2, -1.5):
+        cost = _cost(coarse, blur)
+        i = int(cost.argmin())
+        best, place = float(cost[i]), [float(v[i]) for v in grid]
+        for round_ in range(3):
+            fine = 0.35 * span / MODULES / 2**round_
+            da, db, dc = np.meshgrid(fine * np.arange(-2, 3), fine * np.arange(-2, 3), 0.02 / 2**round_ * np.arange(-2, 3))
+            a, b, c = place[0] + da.ravel(), place[1] + db.ravel(), place[2] + dc.ravel()
+            cost = _cost(np.interp(_positions(a, b, c), np.arange(len(level)), level), blur)
             i = int(cost.argmin())
-            if cost[i] < best[0]:
-                best = (float(cost[i]), np.array([a[i], b[i], c[i], blur]))
-        fine = 0.35 * span / MODULES / 2**round_
-        da, db, dc = np.meshgrid(fine * np.arange(-2, 3), fine * np.arange(-2, 3), 0.02 / 2**round_ * np.arange(-2, 3), indexing="ij")
-        a, b, c = best[1][0] + da.ravel(), best[1][1] + db.ravel(), best[1][2] + dc.ravel()
-    return best
+            if cost[i] < best:
+                best, place = float(cost[i]), [float(a[i]), float(b[i]), float(c[i])]
+        out.append((best, np.array([*place, blur])))
+    return sorted(out, key=lambda o: o[0])
+
+
+def _refine(profile: Floats, place: Floats, code: str) -> Floats:
+    """(x0, x1, bend, skew, blur) that fit the bars of ``code`` best, from a start of five numbers."""
+    x = np.arange(len(profile))
+    best, out = np.inf, place
+    module = (place[1] - place[0]) / MODULES
+    for round_ in range(4):
+        k = 0.3 / 2**round_
+        blurs = sorted({place[4], *sorted(BLURS, key=lambda b: abs(b - out[4]))[:3]}) if round_ < 3 else [out[4]]
+        da, db, dc, dd = (v.ravel() for v in np.meshgrid(*[np.arange(-1, 2)] * 4))
+        a, b, c, d = out[0] + k * module * da, out[1] + k * module * db, out[2] + 0.03 * k * dc, out[3] + 0.03 * k * dd
+        y = np.interp(_positions(a, b, c, d), x, profile)
+        total = ((y - y.mean(1, keepdims=True)) ** 2).sum(1)
+        for blur in blurs:
+            A = _design(blur, code)
+            q, _ = np.linalg.qr(A)
+            left = ((y**2).sum(1) - ((y @ q) ** 2).sum(1)) / np.maximum(total, 1e-9)
+            i = int(left.argmin())
+            if left[i] < best - 1e-9:
+                best, out = float(left[i]), np.array([a[i], b[i], c[i], d[i], blur])
+    return out
+
+
+def _design(blur: float, code: str) -> Floats:
+    """(samples, 7) what a profile of ``code`` is made of: paper and light that change slowly, and bars in it."""
+    n = (MODULES + 2 * QUIET) * SAMPLES
+    u = np.linspace(-1, 1, n)
+    base = np.stack([np.ones(n), u, u**2, u**3])
+    t = _spread(blur) @ np.concatenate([np.zeros(QUIET), _bits(code), np.zeros(QUIET)])
+    return np.concatenate([base, base[:3] * t]).T
 
 
 def _cost(y: Floats, blur: float) -> Floats:
@@ -229,43 +273,137 @@ def _rivals(extra: Floats, code: str, count: int = 24) -> list[str]:
     return out
 
 
-def read_bars(profile: Floats, x0: float, x1: float, slack: float = 0.06) -> BarReading | None:
-    """Decode grey values (W,) of a line across the bars, which begin near ``x0`` and end near ``x1`` (pixels)."""
+def scan_bars(profile: Floats, least: float, most: float, count: int = 16) -> list[tuple[float, float, float, float]]:
+    """Places of bars ``least`` to ``most`` pixels wide anywhere in a profile: (cost, x0, x1, bend), best first."""
+    n = len(profile)
+    widths = least * 1.008 ** np.arange(int(np.log(most / least) / np.log(1.008)) + 1)
+    found: list[tuple[float, float, float, float]] = []
+    level = profile
+    frame = np.concatenate([np.zeros(QUIET), _frame(), np.zeros(QUIET)])
+    x = np.arange(n)
+    for k, width in enumerate(widths):
+        module = width / MODULES
+        if k % 10 == 0:
+            level = _level(profile, module)
+        for bend in (-0.05, 0.0, 0.05):
+            # A bent code is an even one in a profile that is bent the other way; about its middle, that is.
+            at = np.arange(-2 * QUIET * module, n + 2 * QUIET * module, module / SAMPLES)
+            places = at - bend * (at - n / 2) ** 2 / width
+            y = np.interp(places, x, level)
+            windows = np.lib.stride_tricks.sliding_window_view(y, 7 * SAMPLES)
+            square = (windows**2).sum(1)
+            offsets = len(y) - (MODULES + 2 * QUIET) * SAMPLES
+            if offsets < 1:
+                continue
+            gap = np.lib.stride_tricks.sliding_window_view(y**2, 4 * SAMPLES).sum(1)
+            for blur in (0.6, -1.3):
+                T = _templates(blur)
+                costs = square[:, None] - 2 * windows @ T.T + (T**2).sum(1)
+                left, right = costs[:, :20].min(1), costs[:, 20:].min(1)
+                # Beside the bars there is nothing for some modules; inside a code such gaps do not exist.
+                total = gap[:offsets] + gap[(MODULES + QUIET + 1) * SAMPLES :][:offsets]
+                for i, start in enumerate(_STARTS):
+                    o = (start + QUIET) * SAMPLES
+                    total = total + (left if i < 6 else right)[o : o + offsets]
+                edge = _spread(blur) @ frame
+                for lo, hi in ((0, 3), (46, 49), (92, 95)):
+                    want = edge[(lo + QUIET) * SAMPLES : (hi + QUIET) * SAMPLES]
+                    guard = np.lib.stride_tricks.sliding_window_view(y, len(want))[(lo + QUIET) * SAMPLES :][:offsets]
+                    total = total + ((guard - want) ** 2).sum(1)
+                o = int(total.argmin())
+                first = o + QUIET * SAMPLES
+                a, b = (float(np.interp(v - 0.5, np.arange(len(places)), places)) for v in (first, first + MODULES * SAMPLES))
+                found.append((float(total[o]), a, b, bend))
+    out: list[tuple[float, float, float, float]] = []
+    for row in sorted(found):
+        if all(abs(row[1] - a) + abs(row[2] - b) > 2.0 * (b - a) / MODULES for _, a, b, _ in out):
+            out.append(row)
+        if len(out) == count:
+            break
+    return out
+
+
+def find_bars(profile: Floats, least: float, most: float) -> BarReading | None:
+    """Decode bars ``least`` to ``most`` pixels wide wherever they stand in a profile."""
+    n = len(profile)
+    rough = []
+    for backwards in (False, True):
+        line = profile[::-1] if backwards else profile
+        for _, x0, x1, bend in scan_bars(line, least, most):
+            level = _level(line, (x1 - x0) / MODULES)
+            for blur in (0.7, -1.3):
+                place = np.array([x0, x1, bend, 0.0, blur])
+                code = _first_code(level, place)
+                values = np.interp(_positions(*(place[i : i + 1] for i in range(4))), np.arange(n), line)[0]
+                total = ((values - values.mean()) ** 2).sum()
+                rough.append((float(_fit(values, blur, [code])[0][0] / max(total, 1e-9)), place, line, level, backwards))
+    rough.sort(key=lambda r: r[0])
+    best: BarReading | None = None
+    for _, place, line, level, backwards in rough[:5]:
+        read = _decode(line, level, place[[0, 1, 2, 4]], backwards)
+        if best is None or read.fit > best.fit:
+            best = read
+        if best.fit > 0.97 and best.lead > 0.5:
+            break
+    return best
+
+
+def _first_code(level: Floats, place: Floats) -> str:
+    """The code that digits' templates make at a place (x0, x1, bend, skew, blur)."""
+    dark = np.interp(_positions(*(place[i : i + 1] for i in range(4))), np.arange(len(level)), level)[0]
+    T = _templates(float(place[4]))
+    extra = np.full((12, 30), np.inf)
+    for i, at in enumerate(_STARTS):
+        kinds = slice(0, 20) if i < 6 else slice(20, 30)
+        d = dark[(at + QUIET) * SAMPLES : (at + QUIET + 7) * SAMPLES]
+        extra[i, kinds] = ((T[kinds] - d) ** 2).sum(1)
+    return _best_codes(extra)[0]
+
+
+def read_bars(profile: Floats, x0: float, x1: float, slack: float = 0.06, backwards: bool | None = None) -> BarReading | None:
+    """Decode grey values (W,) of a line across the bars, which begin near ``x0`` and end near ``x1`` (pixels).
+
+    ``slack``: how far off the ends may be, in parts of the width; ``backwards``: the way to read, None: try both.
+    """
     if not 60 <= x1 - x0 or len(profile) < 60:
         return None
-    level = _level(profile, (x1 - x0) / MODULES)
     n = len(profile)
-    ways = [(*_search(level, x0, x1, slack), False), (*_search(level[::-1], n - 1 - x1, n - 1 - x0, slack), True)]
-    best: BarReading | None = None
-    for cost, place, backwards in sorted(ways, key=lambda w: w[0])[:1]:
-        values = np.interp(_positions(*(place[i : i + 1] for i in range(3))), np.arange(n), profile[::-1] if backwards else profile)[0]
-        dark = np.interp(_positions(*(place[i : i + 1] for i in range(3))), np.arange(n), level[::-1] if backwards else level)[0]
-        blur = float(place[3])
-        T = _templates(blur)
-        extra = np.full((12, 30), np.inf)
-        for i, start in enumerate(_STARTS):
-            d = dark[(start + QUIET) * SAMPLES : (start + QUIET + 7) * SAMPLES]
-            extra[i] = ((T - d) ** 2).sum(1)
-            extra[i, 20 if i < 6 else 0 : 30 if i < 6 else 20] = np.inf
-        code = _best_codes(extra)[0]
-        for _ in range(4):
-            extra = _substitutes(values, blur, code)
-            tried = list(dict.fromkeys([code, *_best_codes(extra)[:3]]))
-            squares = _fit(values, blur, tried)[0]
-            nxt = tried[int(squares.argmin())]
-            if nxt == code:
-                break
-            code = nxt
+    ways = []
+    for back in (False, True) if backwards is None else (backwards,):
+        line = profile[::-1] if back else profile
+        level = _level(line, (x1 - x0) / MODULES)
+        ends = (n - 1 - x1, n - 1 - x0) if back else (x0, x1)
+        ways += [(cost, place, line, level, back) for cost, place in _search(level, *ends, slack)]
+    ways.sort(key=lambda w: w[0])
+    found = [_decode(line, level, place, back) for _, place, line, level, back in ways[: 4 if backwards is None else 2]]
+    return max(found, key=lambda f: f.fit)
+
+
+def _decode(line: Floats, level: Floats, start: Floats, backwards: bool) -> BarReading:
+    """The best code from a start (x0, x1, bend, blur) on, with place and code settled in turn."""
+    n = len(line)
+    x = np.arange(n)
+    place = np.array([start[0], start[1], start[2], 0.0, start[3]])
+    code = _first_code(level, place)
+    for turn in range(5):
+        place = _refine(line, place, code)
+        values = np.interp(_positions(*(place[i : i + 1] for i in range(4))), x, line)[0]
+        blur = float(place[4])
         extra = _substitutes(values, blur, code)
-        others = [c for c in dict.fromkeys([*_best_codes(extra), *_rivals(extra, code)]) if c != code]
-        squares = _fit(values, blur, [code, *others])[0]
-        if squares[1:].min() < squares[0]:
-            order = squares.argsort()
-            code = [code, *others][int(order[0])]
-            squares = squares[order]
-        total = float(((values - values.mean()) ** 2).sum())
-        lead = float(squares[1:].min() / max(squares[0], 1e-9) - 1)
-        fit = 1 - float(squares[0]) / max(total, 1e-9)
-        ends = (place[0], place[1]) if not backwards else (n - 1 - place[1], n - 1 - place[0])
-        best = BarReading(code, fit, lead, float(ends[0]), float(ends[1]), blur, backwards)
-    return best
+        tried = list(dict.fromkeys([code, *_best_codes(extra)[:4]]))
+        better = tried[int(_fit(values, blur, tried)[0].argmin())]
+        if better == code:
+            break
+        code = better
+        if turn == 1 and _fit(values, blur, [code])[0][0] > 0.3 * ((values - values.mean()) ** 2).sum():
+            break  # nothing like bars
+    others = [c for c in dict.fromkeys([*_best_codes(extra), *_rivals(extra, code)]) if c != code]
+    squares = _fit(values, blur, [code, *others])[0]
+    if squares[1:].min() < squares[0]:
+        order = squares.argsort()
+        code, squares = [code, *others][int(order[0])], squares[order]
+    total = float(((values - values.mean()) ** 2).sum())
+    lead = float(squares[1:].min() / max(squares[0], 1e-9) - 1)
+    fit = 1 - float(squares[0]) / max(total, 1e-9)
+    ends = (n - 1 - place[1], n - 1 - place[0]) if backwards else (place[0], place[1])
+    return BarReading(code, fit, lead, float(ends[0]), float(ends[1]), blur, backwards)
