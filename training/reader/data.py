@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from training.reader.net import STRIDE
-from training.reader.render import CLASSES, HEIGHT_PX, IGNORE, WIDTH_PX, Fonts, Picture, flat_tag, spoil
+from shelfscan.perception.price_map import CLASSES, HEIGHT_PX, STRIDE, WIDTH_PX
+from training.reader.render import IGNORE, Fonts, Picture, flat_tag, spoil
 
 GRID = (HEIGHT_PX // STRIDE, WIDTH_PX // STRIDE)
 #: Letters lower than this are not asked for.

@@ -7,9 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shelfscan.learn.net import Conv
-from training.reader.render import CLASSES, ROLES
-
-STRIDE = 4
+from shelfscan.perception.price_map import CHANNELS, CLASSES, ROLES
 
 
 class Pair(nn.Module):
@@ -45,7 +43,7 @@ class PriceNet(nn.Module):
         self.l4, self.up4 = Conv(2 * w, 3 * w, 1), Conv(4 * w, 3 * w, 1)
         self.m4 = Conv(3 * w, 3 * w)
         self.head = Conv(3 * w, 3 * w)
-        self.out = nn.Conv2d(3 * w, CLASSES + ROLES + 4, 1)
+        self.out = nn.Conv2d(3 * w, CHANNELS, 1)
         nn.init.constant_(self.out.bias[:CLASSES], -4.6)
         nn.init.constant_(self.out.bias[-2:], 1.2)
 

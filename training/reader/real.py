@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.reader.render import OTHER, WHOLE, Picture
+from shelfscan.perception.price_map import OTHER, WHOLE
+from training.reader.render import Picture
 
 #: Frames never trained on. Shops were photographed in several frames, and a tag may be seen in more than one: these seven
 #: share no tag with the others.

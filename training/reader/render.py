@@ -15,17 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-#: Size of what the network looks at; a crop is fitted into it, kept in shape, in the middle.
-WIDTH_PX, HEIGHT_PX = 256, 160
-FILL = 114
-#: Classes: the ten digits, a decimal or thousands mark, signs of currencies, a digit that cannot be told.
-SIGNS = ("¥", "€", "$", "£", "円", "kr")
-MARK, FIRST_SIGN = 10, 11
-VAGUE = FIRST_SIGN + len(SIGNS)
-CLASSES = VAGUE + 1
-#: Roles: whole part of the price, its decimals, anything else.
-WHOLE, CENTS, OTHER = 0, 1, 2
-ROLES = 3
+from shelfscan.perception.price_map import CENTS, FILL, FIRST_SIGN, HEIGHT_PX, MARK, OTHER, SIGNS, VAGUE, WHOLE, WIDTH_PX
+
 IGNORE = -1
 
 Picture = NDArray[np.uint8]
@@ -397,7 +388,7 @@ def flat_tag(rng: np.random.Generator, fonts: Fonts) -> tuple[Picture, NDArray[n
     return img, np.concatenate(truth)
 
 
-def fitted(w: float, h: float) -> tuple[float, float, float]:
+def _fit(w: float, h: float) -> tuple[float, float, float]:
     """Scale and offset (x, y) in pixels that fit a crop into the network's input."""
     s = min(WIDTH_PX / w, HEIGHT_PX / h)
     return s, (WIDTH_PX - w * s) / 2, (HEIGHT_PX - h * s) / 2
@@ -483,7 +474,7 @@ def spoil(
     if rng.random() < 0.6:
         ok, data = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))])
         out = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
-    s2, ox, oy = fitted(cw, ch)
+    s2, _, _ = _fit(cw, ch)
     final = np.full((HEIGHT_PX, WIDTH_PX, 3), FILL, np.uint8)
     nw, nh = max(1, round(cw * s2)), max(1, round(ch * s2))
     fx, fy = (WIDTH_PX - nw) // 2, (HEIGHT_PX - nh) // 2
