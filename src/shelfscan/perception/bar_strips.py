@@ -20,7 +20,7 @@ SEARCH_PX, STRIP_PX = 480, 300
 LEAST_WIDTH_PX = 70
 #: What a line must say to count: so much of its grey values explained, and the next best code so much worse. Wrong codes
 #: of blurred photographs reach a lead of 0.2, rarely 0.3.
-LEAST_FIT, LEAST_LEAD = 0.94, 0.4
+LEAST_FIT, LEAST_LEAD = 0.88, 0.4
 #: A doubtful line that says something else is a reason to abstain from this lead on.
 DOUBT = 0.25
 #: Lines looked at, and how many must agree.
@@ -116,6 +116,22 @@ def read_strip(strip: Strip) -> Blurred | None:
     corners = np.array([[x, y, 1.0] for x in (x0, x1) for y in (0.0, float(h))]) @ strip.M.T
     (a, b), (c, d) = corners.min(axis=0), corners.max(axis=0)
     return Blurred(gtin14(code), votes[code], (float(a), float(b), float(c), float(d)))
+
+
+def confirm(gray: Gray, code: str, place: tuple[float, float, float, float]) -> bool:
+    """Whether lines of the bars in a place (x_min, y_min, x_max, y_max) say the GTIN-14 ``code`` by their greys too."""
+    x0, y0, x1, y1 = place
+    cx, cy, reach = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0)
+    if reach < LEAST_WIDTH_PX:
+        return False
+    half = max(8, int(0.75 * reach))
+    a, b = max(0, int(cx - half)), max(0, int(cy - half))
+    part = np.ascontiguousarray(gray[b : int(cy + half) + 1, a : int(cx + half) + 1])
+    for n, strip in enumerate(strips(part)):
+        read = read_strip(strip) if n < 3 else None
+        if read is not None:
+            return read.code == code
+    return False
 
 
 def _line(line: NDArray[np.float64], known: BarReading | None) -> BarReading | None:

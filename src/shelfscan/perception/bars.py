@@ -27,7 +27,11 @@ _BITS = np.array([[int(c) for c in p] for p in _L], np.float64)
 #: Patterns of the digits: L, then G, then R; 1 is a bar.
 PATTERNS = np.concatenate([_BITS, 1 - _BITS[:, ::-1], 1 - _BITS])
 _STARTS = np.array([3 + 7 * i for i in range(6)] + [50 + 7 * i for i in range(6)])
-_WEIGHTS = np.array([3, 1] * 6)  # of digits 2 to 13, the check digit's own included
+_WEIGHTS = (3, 1) * 6  # of digits 2 to 13, the check digit's own included
+#: Where the ten patterns of a place begin in `PATTERNS`, by first digit and place.
+_KINDS = np.array([[10 if c == "G" else 0 for c in parity] + [20] * 6 for parity in _PARITY])
+#: By weight, digit and sum after it, all modulo 10: the sum before.
+_BEFORE = {w: (np.arange(10)[None] - w * np.arange(10)[:, None]) % 10 for w in (1, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +188,7 @@ def _cost(y: Floats, blur: float) -> Floats:
 def _bits(code: str) -> Floats:
     bits = _frame()
     for i, c in enumerate(code[1:]):
-        kind = 20 if i >= 6 else 10 if _PARITY[int(code[0])][i] == "G" else 0
-        bits[_STARTS[i] : _STARTS[i] + 7] = PATTERNS[kind + int(c)]
+        bits[_STARTS[i] : _STARTS[i] + 7] = PATTERNS[_KINDS[int(code[0]), i] + int(c)]
     return bits
 
 
@@ -229,31 +232,28 @@ def _substitutes(values: Floats, blur: float, code: str) -> Floats:
 
 def _best_codes(extra: Floats) -> list[str]:
     """The code with a right check digit and the least sum of extras, for each first digit, best first."""
+    kinds = _KINDS  # (10 first digits, 12 places): where the place's ten patterns begin
+    rows = extra[np.arange(12)[None, :, None], kinds[:, :, None] + np.arange(10)[None, None]]  # (10, 12, 10)
+    cost = np.where(np.arange(10)[None] == np.arange(10)[:, None], 0.0, np.inf)  # (first, sum modulo 10)
+    back = np.zeros((12, 10, 10), np.int64)
+    for i in range(12):
+        states = cost[:, _BEFORE[_WEIGHTS[i]]] + rows[:, i, :, None]  # (first, digit, sum after)
+        back[i] = states.argmin(1)
+        cost = states.min(1)
     found = []
     for first in range(10):
-        rows = [extra[i, 20:30] if i >= 6 else extra[i, 10:20] if _PARITY[first][i] == "G" else extra[i, 0:10] for i in range(12)]
-        cost = np.full(10, np.inf)
-        cost[first % 10] = 0.0
-        back: list[NDArray[np.int64]] = []
-        for i in range(12):
-            states = np.full((10, 10), np.inf)  # digit, state after
-            for d in range(10):
-                states[d, (np.arange(10) + _WEIGHTS[i] * d) % 10] = cost + rows[i][d]
-            back.append(states.argmin(0))
-            cost = states.min(0)
         digits, state = [], 0
         for i in range(11, -1, -1):
-            d = int(back[i][state])
+            d = int(back[i, first, state])
             digits.append(d)
             state = int((state - _WEIGHTS[i] * d) % 10)
-        found.append((float(cost[0]), str(first) + "".join(str(d) for d in digits[::-1])))
+        found.append((float(cost[first, 0]), str(first) + "".join(str(d) for d in digits[::-1])))
     return [code for _, code in sorted(found)]
 
 
 def _rivals(extra: Floats, code: str, count: int = 24) -> list[str]:
     """Codes with a right check digit that differ from ``code`` in two digits (or by the first digit), the likeliest first."""
-    kind = [20 if i >= 6 else 10 if _PARITY[int(code[0])][i] == "G" else 0 for i in range(12)]
-    rows = np.stack([extra[i, k : k + 10] for i, k in enumerate(kind)])
+    rows = np.stack([extra[i, k : k + 10] for i, k in enumerate(_KINDS[int(code[0])])])
     found = []
     for i in range(12):
         for j in range(i + 1, 12):
@@ -276,14 +276,14 @@ def _rivals(extra: Floats, code: str, count: int = 24) -> list[str]:
 def scan_bars(profile: Floats, least: float, most: float, count: int = 16) -> list[tuple[float, float, float, float]]:
     """Places of bars ``least`` to ``most`` pixels wide anywhere in a profile: (cost, x0, x1, bend), best first."""
     n = len(profile)
-    widths = least * 1.008 ** np.arange(int(np.log(most / least) / np.log(1.008)) + 1)
+    widths = least * 1.012 ** np.arange(int(np.log(most / least) / np.log(1.012)) + 1)
     found: list[tuple[float, float, float, float]] = []
     level = profile
     frame = np.concatenate([np.zeros(QUIET), _frame(), np.zeros(QUIET)])
     x = np.arange(n)
     for k, width in enumerate(widths):
         module = width / MODULES
-        if k % 10 == 0:
+        if k % 7 == 0:
             level = _level(profile, module)
         for bend in (-0.05, 0.0, 0.05):
             # A bent code is an even one in a profile that is bent the other way; about its middle, that is.
