@@ -27,6 +27,7 @@ CHANNELS = CLASSES + ROLES + 4
 
 #: A peak is a letter from this score on; fainter ones down to `TRACE` are doubts.
 LETTER, TRACE = 0.3, 0.1
+_TRACE_LOGIT = float(np.log(TRACE / (1 - TRACE)))
 #: Prices beside each other are rivals when the smaller is at least so high.
 RIVAL = 0.72
 
@@ -83,26 +84,36 @@ class Price:
 
 def letters_of(out: NDArray[np.float32]) -> list[Letter]:
     """The letters of a map (CHANNELS, h, w), the surest first; of peaks on one another the surest."""
-    scores = 1.0 / (1.0 + np.exp(-out[:CLASSES].astype(np.float64)))
-    top = scores.max(axis=0)
-    padded = np.pad(top, 1)
-    around = np.max([padded[i : i + top.shape[0], j : j + top.shape[1]] for i in range(3) for j in range(3)], axis=0)
+    logits = out[:CLASSES]
+    top = logits.max(axis=0)
+    padded = np.pad(top, 1, constant_values=-np.inf)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    around = np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+    ys, xs = np.nonzero((top >= around) & (top >= _TRACE_LOGIT))
     found: list[Letter] = []
-    ys, xs = np.nonzero((top >= around) & (top >= TRACE))
-    for j, i in sorted(zip(ys.tolist(), xs.tolist(), strict=True), key=lambda p: -top[p]):
-        cls = int(scores[:, j, i].argmax())
-        rest = np.delete(scores[:, j, i], cls)
-        if cls == VAGUE:
-            rest = np.zeros(1)
-        e = np.exp(out[CLASSES : CLASSES + ROLES, j, i] - out[CLASSES : CLASSES + ROLES, j, i].max())
-        r = e / e.sum()
-        dx, dy, lw, lh = (float(v) for v in out[-4:, j, i])
-        x, y = (i + 0.5 + dx) * STRIDE, (j + 0.5 + dy) * STRIDE
-        w, h = (STRIDE * float(np.exp(np.clip(v, -3, 4))) for v in (lw, lh))
-        letter = Letter(x - w / 2, y - h / 2, x + w / 2, y + h / 2, cls, float(top[j, i] * (1 - rest.max())), (r[0], r[1], r[2]))
-        if not any(abs(o.x - x) < 0.45 * max(w, o.x1 - o.x0) and abs(o.y - y) < 0.4 * max(h, o.height) for o in found):
+    for n in np.argsort(-top[ys, xs], kind="stable").tolist():
+        letter = _letter(out[:, ys[n], xs[n]].astype(np.float64), int(xs[n]), int(ys[n]))
+        width = letter.x1 - letter.x0
+        if not any(
+            abs(o.x - letter.x) < 0.45 * max(width, o.x1 - o.x0) and abs(o.y - letter.y) < 0.4 * max(letter.height, o.height)
+            for o in found
+        ):
             found.append(letter)
     return found
+
+
+def _letter(cell: NDArray[np.float64], i: int, j: int) -> Letter:
+    """The letter of a peak: its channels, its column and row."""
+    scores = 1.0 / (1.0 + np.exp(-cell[:CLASSES]))
+    cls = int(scores.argmax())
+    rest = 0.0 if cls == VAGUE else float(np.delete(scores, cls).max())
+    e = np.exp(cell[CLASSES : CLASSES + ROLES] - cell[CLASSES : CLASSES + ROLES].max())
+    r = e / e.sum()
+    dx, dy = float(cell[-4]), float(cell[-3])
+    w, h = (STRIDE * float(np.exp(v)) for v in np.clip(cell[-2:], -3, 4))
+    x, y = (i + 0.5 + dx) * STRIDE, (j + 0.5 + dy) * STRIDE
+    roles = (float(r[0]), float(r[1]), float(r[2]))
+    return Letter(x - w / 2, y - h / 2, x + w / 2, y + h / 2, cls, float(scores[cls]) * (1 - rest), roles)
 
 
 def price_of(letters: Sequence[Letter]) -> Price:
