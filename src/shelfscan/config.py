@@ -47,8 +47,9 @@ class ModelsConfig(_Section):
 
 
 class TagsConfig(_Section):
-    """How price tags are read. ``auto``: the project's own small network, and RapidOCR (where installed) for what it is not sure of;
-    ``small`` and ``rapidocr``: one of them alone. ``details``: name, unit price, item number and EAN too, by RapidOCR on every tag."""
+    """How price tags are read. ``auto``: the project's own small network, and RapidOCR (where installed) for what it is not
+    sure of; ``small`` and ``rapidocr``: one of them alone. ``details``: name, unit price, item number and EAN too, by RapidOCR
+    on every tag."""
 
     reader: Literal["auto", "small", "rapidocr", "none"] = "auto"
     details: bool = False

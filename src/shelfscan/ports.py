@@ -45,8 +45,7 @@ class TagText:
     """What stands on a price tag; empty where it could not be read for sure.
 
     ``confidence`` is the price's. ``currency``: ISO 4217 where the sign says it, otherwise the sign as printed;
-    ``unit_price_text`` a ``unit_text`` ("kg", "100 g", "l", "st" for a piece). What only a thorough reader looks for stays empty
-    with the others.
+    ``unit_price_text`` a ``unit_text`` ("kg", "100 g", "l", "st" for a piece). Readers may look for less than all of it.
     """
 
     price_text: str = ""

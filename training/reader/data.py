@@ -21,7 +21,9 @@ GRID = (HEIGHT_PX // STRIDE, WIDTH_PX // STRIDE)
 LEAST_PX = 9.0
 
 
-def targets(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+def targets(
+    rows: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """What `training.reader.net.loss` wants, of one picture, from truth rows of `render`."""
     gh, gw = GRID
     goal = np.zeros((CLASSES, gh, gw), np.float32)
@@ -66,7 +68,9 @@ class Pool:
         if sheet.exists():
             s = cv2.imread(str(sheet))[..., ::-1]
             n = 96
-            self.backgrounds = [s[y : y + n, x : x + n].copy() for y in range(0, s.shape[0], n) for x in range(0, s.shape[1], n)]
+            self.backgrounds = [
+                s[y : y + n, x : x + n].copy() for y in range(0, s.shape[0], n) for x in range(0, s.shape[1], n)
+            ]
         if (folder / "tags.npz").exists():
             z = np.load(folder / "tags.npz")
             for i in range(int(z["count"])):

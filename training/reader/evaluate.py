@@ -4,6 +4,7 @@ On the photographed tags of frames never trained on (true boxes, padded as the p
 trained on. Prints, for several least confidences, the share answered and the share right of those.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import argparse
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from shelfscan.adapters._price_net import fitted, read_price
+from shelfscan.adapters._price_net import read_price
 from shelfscan.perception.price_map import CENTS, MARK, WHOLE
 from training.reader.real import HELD_OUT, labelled
 from training.reader.render import Fonts, flat_tag, spoil
@@ -27,7 +28,9 @@ def table(name: str, rows: list[tuple[str, str, float]]) -> None:
     for level in LEVELS:
         said = [(w, s) for w, s, c in rows if s and c >= level]
         right = sum(w == s for w, s in said)
-        print(f"  confidence >= {level:.1f}: answered {len(said) / len(rows):.3f}, right {right / max(1, len(said)):.4f} ({len(said) - right} wrong)")
+        print(
+            f"  confidence >= {level:.1f}: answered {len(said) / len(rows):.3f}, right {right / max(1, len(said)):.4f} ({len(said) - right} wrong)"
+        )
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ keeps only the letters that a tag needs, so that rendering needs no fonts of the
 rendered for training.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import argparse
@@ -39,7 +40,9 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True)
     args = p.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    found = {f.stem: f for folder in args.folders for f in sorted(folder.rglob("*")) if f.suffix.lower() in (".ttf", ".otf", ".ttc")}
+    found = {
+        f.stem: f for folder in args.folders for f in sorted(folder.rglob("*")) if f.suffix.lower() in (".ttf", ".otf", ".ttc")
+    }
     for stem in (*TRAIN, *HELD_OUT, *CJK):
         if stem not in found:
             print(f"{stem}: not found", file=sys.stderr)

@@ -5,9 +5,11 @@ dark (or red) pieces of one height in a row, as many as the price has; tags wher
 same frames and from `packshots` (MIT).
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,11 +53,13 @@ def digits(tag: Picture, price: str) -> NDArray[np.float64] | None:
             level = cv2.threshold(m, 0, 255, cv2.THRESH_OTSU)[0] * share
             _, _, stats, _ = cv2.connectedComponentsWithStats((m > level).astype(np.uint8), connectivity=4)
             h = tag.shape[0] * _SCALE
-            parts = [s for s in stats[1:] if 0.13 * h < s[3] < 0.6 * h and 0.12 < s[2] / s[3] < 1.15 and s[4] > 0.2 * s[2] * s[3]]
+            parts = [
+                s for s in stats[1:] if 0.13 * h < s[3] < 0.6 * h and 0.12 < s[2] / s[3] < 1.15 and s[4] > 0.2 * s[2] * s[3]
+            ]
             for seed in sorted(parts, key=lambda s: -s[3]):
                 row = [s for s in parts if abs(s[3] - seed[3]) < 0.16 * seed[3] and abs(s[1] - seed[1]) < 0.3 * seed[3]]
                 row.sort(key=lambda s: s[0])
-                gaps = [b[0] - (a[0] + a[2]) for a, b in zip(row, row[1:])]
+                gaps = [b[0] - (a[0] + a[2]) for a, b in itertools.pairwise(row)]
                 if len(row) == len(price) and all(-0.1 * seed[3] < g < 0.6 * seed[3] for g in gaps):
                     return np.array([[s[0], s[1], s[0] + s[2], s[1] + s[3]] for s in row], np.float64) / _SCALE
     return _shared(red, price)
@@ -108,7 +112,11 @@ def main() -> None:
             boxes += np.array([max(0, int(x)) - x0, max(0, int(y)) - y0] * 2)
             truth = [[*b, int(d), WHOLE] for b, d in zip(boxes, row["price"], strict=True)]
             jpeg = cv2.imencode(".jpg", frame[y0:y1, x0:x1][..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-            out |= {f"jpeg{count}": jpeg, f"rows{count}": np.array(truth), f"tag{count}": np.array([x - x0, y - y0, x + w - x0, y + h - y0])}
+            out |= {
+                f"jpeg{count}": jpeg,
+                f"rows{count}": np.array(truth),
+                f"tag{count}": np.array([x - x0, y - y0, x + w - x0, y + h - y0]),
+            }
             count += 1
         patches += [_patch(frame, rng) for _ in range(args.backgrounds // 2 // len(frames))]
     packs = sorted((args.data / "packshots" / "natural").rglob("*.jpg"))

@@ -135,7 +135,11 @@ def price_letters(rng: np.random.Generator) -> list[Letter]:
         else:
             out.append(letter)
     elif sign_kind < 0.82:  # other words by the price: each, pro Stück
-        out.append(Letter(str(rng.choice(["ea", "zt", "DM", "*", "Kc", "Ft", "c"])), OTHER, rng.uniform(0.25, 0.5), cls=IGNORE, gap=0.1))
+        out.append(
+            Letter(
+                str(rng.choice(["ea", "zt", "DM", "*", "Kc", "Ft", "c"])), OTHER, rng.uniform(0.25, 0.5), cls=IGNORE, gap=0.1
+            )
+        )
     return out
 
 
@@ -205,7 +209,15 @@ def set_letters(
 
 def _colour(rng: np.random.Generator, light: bool) -> tuple[int, int, int]:
     if light:
-        kinds = [(252, 252, 250), (250, 240, 150), (255, 225, 60), (225, 228, 226), (175, 180, 178), (240, 245, 255), (255, 235, 235)]
+        kinds = [
+            (252, 252, 250),
+            (250, 240, 150),
+            (255, 225, 60),
+            (225, 228, 226),
+            (175, 180, 178),
+            (240, 245, 255),
+            (255, 235, 235),
+        ]
         base = np.array(kinds[int(rng.choice(len(kinds), p=[0.42, 0.09, 0.09, 0.12, 0.14, 0.07, 0.07]))])
     else:
         kinds = [(12, 12, 12), (200, 20, 30), (20, 40, 120), (10, 90, 50), (60, 60, 62), (150, 20, 30)]
@@ -233,7 +245,9 @@ def _words(rng: np.random.Generator, fonts: Fonts, size: int) -> Picture:
     else:
         path = str(fonts.latin[int(rng.integers(len(fonts.latin)))])
         letters = list("abcdefghijklmnopqrstuvwxyz" if rng.random() < 0.6 else "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-        text = " ".join("".join(rng.choice(letters, int(rng.integers(2, 9)))).capitalize() for _ in range(int(rng.integers(1, 4))))
+        text = " ".join(
+            "".join(rng.choice(letters, int(rng.integers(2, 9)))).capitalize() for _ in range(int(rng.integers(1, 4)))
+        )
     if rng.random() < 0.3 and size < 26:
         text += " " + str(rng.choice(["500g", "1 L", "250 ml", "12 x 33cl", "100g", "1,5 kg", "75 cl", "6p", "30%"]))
     face = _face(path, size)
@@ -292,7 +306,9 @@ def flat_tag(rng: np.random.Generator, fonts: Fonts) -> tuple[Picture, NDArray[n
         inside = x >= x_in0 and y >= y_in0 and x + ww <= x_in1 and y + hh <= y_in1
         return inside and not taken[y : y + hh, x : x + ww].any()
 
-    def place(mark: Picture, colour: tuple[int, int, int], tries: int = 5, y_share: tuple[float, float] = (0, 1)) -> tuple[int, int] | None:
+    def place(
+        mark: Picture, colour: tuple[int, int, int], tries: int = 5, y_share: tuple[float, float] = (0, 1)
+    ) -> tuple[int, int] | None:
         hh, ww = mark.shape[:2]
         for _ in range(tries):
             x = int(rng.integers(x_in0, max(x_in0 + 1, x_in1 - ww + 1)))
@@ -337,13 +353,25 @@ def flat_tag(rng: np.random.Generator, fonts: Fonts) -> tuple[Picture, NDArray[n
             other = [Letter("(", OTHER, cls=IGNORE), *other, Letter(")", OTHER, cls=IGNORE)]
         for q in other:
             q.role = OTHER
-        k, t = set_letters(other, fonts, path if rng.random() < 0.6 else fonts.pick(rng), height * rng.uniform(0.25, 0.6), stretch, 0.0, spacing, 0)
+        k, t = set_letters(
+            other,
+            fonts,
+            path if rng.random() < 0.6 else fonts.pick(rng),
+            height * rng.uniform(0.25, 0.6),
+            stretch,
+            0.0,
+            spacing,
+            0,
+        )
         spot = place(k, dark if rng.random() < 0.7 else ink, 8)
         if spot is not None:
             t[:, [0, 2]] += spot[0]
             t[:, [1, 3]] += spot[1]
             if rng.random() < 0.45:
-                a, b = (spot[0] - 2, spot[1] + int(k.shape[0] * rng.uniform(0.4, 1))), (spot[0] + k.shape[1], spot[1] + int(k.shape[0] * rng.uniform(0, 0.6)))
+                a, b = (
+                    (spot[0] - 2, spot[1] + int(k.shape[0] * rng.uniform(0.4, 1))),
+                    (spot[0] + k.shape[1], spot[1] + int(k.shape[0] * rng.uniform(0, 0.6))),
+                )
                 cv2.line(img, a, b, (190, 20, 20) if rng.random() < 0.6 else dark, int(rng.integers(1, 4)), cv2.LINE_AA)
                 t[:, 4] = IGNORE
             truth.append(t)
@@ -361,11 +389,26 @@ def flat_tag(rng: np.random.Generator, fonts: Fonts) -> tuple[Picture, NDArray[n
         spot = place(bars, (15, 15, 15), 6, (0.5, 1.0) if rng.random() < 0.8 else (0, 1))
         if spot is not None and rng.random() < 0.7:
             ean = "".join(str(v) for v in rng.integers(0, 10, 13))
-            k, _ = set_letters([Letter(c, OTHER) for c in ean], fonts, str(fonts.latin[0]), max(6.0, h * 0.035), 1.0, 0.0, 0.05, 0)
+            k, _ = set_letters(
+                [Letter(c, OTHER) for c in ean], fonts, str(fonts.latin[0]), max(6.0, h * 0.035), 1.0, 0.0, 0.05, 0
+            )
             _paste(img, k, spot[0], spot[1] + bars.shape[0] + 2, dark)
     for _ in range(int(rng.integers(0, 3))):
-        n = str(rng.choice(["1kg = 4,98", "100g 0,45", "12 345 678", "23-05-02", "EUR/kg 12,90", "Art. 482113", "100 ml / 1.25", "A 04 12"]))
-        k, t = set_letters([Letter(c, OTHER, cls=IGNORE) for c in n if c != " "], fonts, str(fonts.latin[int(rng.integers(len(fonts.latin)))]), h * rng.uniform(0.035, 0.1), 0.9, 0.0, 0.03, 0)
+        n = str(
+            rng.choice(
+                ["1kg = 4,98", "100g 0,45", "12 345 678", "23-05-02", "EUR/kg 12,90", "Art. 482113", "100 ml / 1.25", "A 04 12"]
+            )
+        )
+        k, t = set_letters(
+            [Letter(c, OTHER, cls=IGNORE) for c in n if c != " "],
+            fonts,
+            str(fonts.latin[int(rng.integers(len(fonts.latin)))]),
+            h * rng.uniform(0.035, 0.1),
+            0.9,
+            0.0,
+            0.03,
+            0,
+        )
         spot = place(k, dark, 4)
         if spot is not None:
             t[:, [0, 2]] += spot[0]
@@ -395,7 +438,12 @@ def _fit(w: float, h: float) -> tuple[float, float, float]:
 
 
 def spoil(
-    rng: np.random.Generator, img: Picture, truth: NDArray[np.float64], backgrounds: list[Picture], gentle: bool = False, tag: NDArray[np.float64] | None = None
+    rng: np.random.Generator,
+    img: Picture,
+    truth: NDArray[np.float64],
+    backgrounds: list[Picture],
+    gentle: bool = False,
+    tag: NDArray[np.float64] | None = None,
 ) -> tuple[Picture, NDArray[np.float32]]:
     """What the network gets: (HEIGHT_PX, WIDTH_PX, 3) uint8 RGB, and the truth there. ``gentle``: for real photographs.
 
@@ -409,7 +457,11 @@ def spoil(
     s = sensor / (tx1 - tx0)
     angle = np.deg2rad(np.clip(rng.normal(0, 3.5 * k), -12, 12))
     R = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    A = R @ np.array([[1, rng.normal(0, 0.06 * k)], [0, 1]]) @ np.diag([s * (1 if rng.random() < 0.5 else rng.uniform(0.85, 1.0)), s])
+    A = (
+        R
+        @ np.array([[1, rng.normal(0, 0.06 * k)], [0, 1]])
+        @ np.diag([s * (1 if rng.random() < 0.5 else rng.uniform(0.85, 1.0)), s])
+    )
     bend = rng.normal(0, 0.0004 * k, 2) / s
     M = np.eye(3)
     M[:2, :2] = A
@@ -472,7 +524,7 @@ def spoil(
         out = out + rng.normal(0, rng.uniform(1, 9), out.shape).astype(np.float32)
     out = np.clip(out, 0, 255).astype(np.uint8)
     if rng.random() < 0.6:
-        ok, data = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))])
+        _, data = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))])
         out = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
     s2, _, _ = _fit(cw, ch)
     final = np.full((HEIGHT_PX, WIDTH_PX, 3), FILL, np.uint8)

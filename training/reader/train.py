@@ -4,6 +4,7 @@ FOLDER holds ``fonts/`` (`training.reader.fonts`), ``tags.npz`` and ``background
 (cosine schedule over it), keeps a checkpoint with averaged weights, and goes on from it when started again with the same ``--out``.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import argparse
@@ -54,7 +55,11 @@ def train(args: argparse.Namespace) -> None:
     half = torch.bfloat16
     while spent < budget:
         x, goal, weight, boxes, roles = next(loader)
-        lr = args.lr * min(1.0, (steps + 1) / args.warmup) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, spent / budget))))
+        lr = (
+            args.lr
+            * min(1.0, (steps + 1) / args.warmup)
+            * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, spent / budget))))
+        )
         for group in optimiser.param_groups:
             group["lr"] = lr
         x = x.to(device, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
@@ -77,7 +82,10 @@ def train(args: argparse.Namespace) -> None:
             values = np.array([float(v.detach()) for v in (cls, box, role)])
             mean = values if steps <= 25 else 0.8 * mean + 0.2 * values
         if steps % 100 == 0:
-            print(f"{spent / 60:5.1f} min  step {steps}  tags {seen}  class {mean[0]:.3f} box {mean[1]:.3f} role {mean[2]:.3f}", flush=True)
+            print(
+                f"{spent / 60:5.1f} min  step {steps}  tags {seen}  class {mean[0]:.3f} box {mean[1]:.3f} role {mean[2]:.3f}",
+                flush=True,
+            )
         if now - saved > 30 or spent >= budget:
             saved = now
             state = {"net": net.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "spent": spent,

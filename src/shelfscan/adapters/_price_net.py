@@ -57,5 +57,5 @@ def runner(name: str, backend: str, threads: int, models: Path | None = None) ->
 
 
 def read_price(run: Runner, crop: Rgb) -> Price:
-    """The price on a crop of a tag, with how sure that is; ``decimals``: see `shelfscan.perception.tags.parse_tag`."""
+    """The price on a crop (h, w, 3) uint8 RGB of a tag, with how sure that is."""
     return price_of(letters_of(run(fitted(crop))[0]))

@@ -1,4 +1,4 @@
-"""EAN and UPC barcodes with zxing-cpp, read from several renditions of a picture that must agree; blurred ones by their greys."""
+"""EAN and UPC barcodes with zxing-cpp, from several renditions of a picture that must agree; blurred ones by their greys."""
 
 from __future__ import annotations
 

@@ -106,7 +106,9 @@ def _renditions(picture: Rgb, corners: NDArray[np.float64]) -> Iterator[Rgb]:
     for stretch in (1.25, 0.85):
         yield np.asarray(cv2.resize(plain, None, fx=stretch, fy=1.0, interpolation=cv2.INTER_LINEAR), np.uint8)
     gray = cv2.cvtColor(plain, cv2.COLOR_RGB2GRAY)
-    yield np.repeat(cv2.normalize(gray, None, 0, 255, cv2.NORM_MINMAX)[..., None], 3, axis=2).astype(np.uint8)
+    low, high = np.percentile(gray, (1, 99))
+    full = np.clip((gray - low) / max(float(high - low), 1.0) * 255, 0, 255).astype(np.uint8)
+    yield np.repeat(full[..., None], 3, axis=2)
 
 
 def _cut(picture: Rgb, corners: NDArray[np.float64], pad: float, height: int = LINE_PX) -> Rgb:
@@ -121,4 +123,5 @@ def _cut(picture: Rgb, corners: NDArray[np.float64], pad: float, height: int = L
     width = int(np.clip((w + 2 * pad * h) * scale, 8, 40 * height))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.warpPerspective(picture, cv2.getPerspectiveTransform(source, target), (width, height), flags=how), np.uint8)
+    turn = cv2.getPerspectiveTransform(source, target)
+    return np.asarray(cv2.warpPerspective(picture, turn, (width, height), flags=how), np.uint8)

@@ -12,8 +12,8 @@ from shelfscan.model.imaging import Rgb
 from shelfscan.perception.price_map import Price
 from shelfscan.ports import TagReader, TagText
 
-#: Confidence from which the network is believed alone, and in two looks that say the same. Chosen on photographed tags of frames
-#: never trained on: from there on no price of theirs was wrong (``python -m training.reader.evaluate``).
+#: Confidence from which the network is believed alone, and in two looks that say the same. Chosen on photographed tags of
+#: frames never trained on: from there on no price of theirs was wrong (``python -m training.reader.evaluate``).
 SURE, TWICE = 0.5, 0.4
 #: What it says with less than that is no objection to what the other reader says.
 OBJECTION = 0.3
@@ -24,8 +24,8 @@ _ISO = {"€": "EUR", "£": "GBP", "円": "JPY"}
 class PriceTagReader:
     """A `TagReader`. Not thread-safe.
 
-    ``run``: the network (`shelfscan.adapters._price_net.runner`). ``second``: asked where the network is in doubt. ``details``: a reader that
-    reads whole tags, for name, unit price, item number and EAN; it is asked for every tag and is the second opinion too.
+    ``run``: the network (`_price_net.runner`). ``second``: asked where the network is in doubt. ``details``: reads whole tags,
+    for name, unit price, item number and EAN; it is asked for every tag and is the second opinion too.
     ``decimals``: how many the currency has on tags, 2 or 0; None: not known.
     """
 

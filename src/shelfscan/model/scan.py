@@ -136,9 +136,7 @@ class FrontGrid:
         """Inverse of `to_json`."""
         raw = np.frombuffer(zlib.decompress(base64.b64decode(data["depth_mm"])), "<i2")
         depth = raw.astype(np.int16).reshape(data["shape"])
-        return FrontGrid(
-            data["head"], data["gondola_id"], data["column"], data["row"], data["eye_x_m"], data["eye_z_m"], depth
-        )
+        return FrontGrid(data["head"], data["gondola_id"], data["column"], data["row"], data["eye_x_m"], data["eye_z_m"], depth)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FrontGrid) and self.to_json() == other.to_json()
@@ -185,9 +183,7 @@ class BayScan:
             stamp_ns=int(data["stamp_ns"]),
             bay_ids=tuple(data["bay_ids"]),
             observations=tuple(_observation(o) for o in data["observations"]),
-            tags=tuple(
-                TagReading(**{**t, "face_m": tuple(t["face_m"]), "box_px": tuple(t["box_px"])}) for t in data["tags"]
-            ),
+            tags=tuple(TagReading(**{**t, "face_m": tuple(t["face_m"]), "box_px": tuple(t["box_px"])}) for t in data["tags"]),
             coverage=tuple(
                 BinCoverage(c["bin_id"], int(c["seen"]), int(c["blocked"]), c["evidence"]) for c in data["coverage"]
             ),

@@ -1,4 +1,4 @@
-"""Where a picture has stripes like a barcode's, upright strips of them, and the codes that several lines of a strip agree on."""
+"""Where a picture has stripes like a barcode's, strips of them turned upright, and codes that several lines of one agree on."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ LEAST_WIDTH_PX = 70
 LEAST_FIT, LEAST_LEAD = 0.88, 0.4
 #: A doubtful line that says something else is a reason to abstain from this lead on.
 DOUBT = 0.25
-#: Lines looked at, and how many must agree.
-LINES, AGREE = 5, 2
+#: How many lines must agree.
+AGREE = 2
+#: Where the lines lie in a strip's height, in the order they are looked at.
+_ORDER = (0.5, 0.35, 0.65, 0.2, 0.8)
 #: Camera pictures have a tone curve; light adds up before it.
 GAMMA = 2.2
 
@@ -98,7 +100,7 @@ def read_strip(strip: Strip) -> Blurred | None:
     votes: Counter[str] = Counter()
     against: set[str] = set()
     where: list[BarReading] = []
-    for n, share in enumerate(np.linspace(0.2, 0.8, LINES)[[2, 1, 3, 0, 4]]):
+    for n, share in enumerate(_ORDER):
         y = int(share * (h - thick))
         line = 255 * (strip.gray[y : y + thick].astype(np.float64).mean(axis=0) / 255) ** GAMMA
         read = _line(line, where[-1] if where else None)

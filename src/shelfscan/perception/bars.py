@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ QUIET = 5
 SAMPLES = 3
 #: Standard deviations of the blur that are tried, in modules; negative: of a lens out of focus, whose blur is a disc.
 BLURS = (0.35, 0.6, 0.85, 1.1, 1.4, -0.6, -0.85, -1.1, -1.4, -1.7)
+#: Classes of size when bars are looked for, in parts of a line.
+_SIZES = (0.0, 0.45, 0.65, np.inf)
 _BITS = np.array([[int(c) for c in p] for p in _L], np.float64)
 #: Patterns of the digits: L, then G, then R; 1 is a bar.
 PATTERNS = np.concatenate([_BITS, 1 - _BITS[:, ::-1], 1 - _BITS])
@@ -37,7 +40,8 @@ _BEFORE = {w: (np.arange(10)[None] - w * np.arange(10)[:, None]) % 10 for w in (
 @dataclass(frozen=True, slots=True)
 class BarReading:
     """A code of 13 digits; ``fit``: share of the profile's variance it explains; ``lead``: how much more the next best code
-    leaves unexplained (1: as much again); ``x0``, ``x1``: where the bars begin and end in the profile; ``backwards``: read right to left."""
+    leaves unexplained (1: as much again); ``x0``, ``x1``: where the bars begin and end in the profile; ``backwards``: read
+    right to left."""
 
     code: str
     fit: float
@@ -223,7 +227,7 @@ def _substitutes(values: Floats, blur: float, code: str) -> Floats:
     bits = _bits(code)
     out = np.full((12, 30), np.inf)
     for i, start in enumerate(_STARTS):
-        kinds = range(0, 20) if i < 6 else range(20, 30)
+        kinds = range(20) if i < 6 else range(20, 30)
         delta = PATTERNS[list(kinds)] - bits[start : start + 7]
         change = (B[:, start + QUIET : start + QUIET + 7] @ delta.T) * gain[0][:, None]
         out[i, list(kinds)] = ((r[:, None] - change) ** 2).sum(0)
@@ -338,8 +342,10 @@ def find_bars(profile: Floats, least: float, most: float) -> BarReading | None:
                 total = ((values - values.mean()) ** 2).sum()
                 rough.append((float(_fit(values, blur, [code])[0][0] / max(total, 1e-9)), place, line, level, backwards))
     rough.sort(key=lambda r: r[0])
+    # Narrow places are smooth and fit something easily: each size has its own contest.
+    sizes = [[r for r in rough if a <= (r[1][1] - r[1][0]) / n < b] for a, b in pairwise(_SIZES)]
     best: BarReading | None = None
-    for _, place, line, level, backwards in rough[:5]:
+    for _, place, line, level, backwards in sorted((r for size in sizes for r in size[:2]), key=lambda r: r[0]):
         read = _decode(line, level, place[[0, 1, 2, 4]], backwards)
         if best is None or read.fit > best.fit:
             best = read
@@ -365,7 +371,7 @@ def read_bars(profile: Floats, x0: float, x1: float, slack: float = 0.06, backwa
 
     ``slack``: how far off the ends may be, in parts of the width; ``backwards``: the way to read, None: try both.
     """
-    if not 60 <= x1 - x0 or len(profile) < 60:
+    if x1 - x0 < 60 or len(profile) < 60:
         return None
     n = len(profile)
     ways = []

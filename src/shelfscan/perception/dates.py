@@ -4,9 +4,10 @@ What is taken: year first (2021.07.09); a month's name (15FEB22, FEB/26/21, JUN 
 dots mean day.month.year (no locale of CLDR writes month.day.year with dots) and other separators need a day above 12;
 month and year of four digits (06/2022). What could be read in two ways (03/04/2021, 22.01.12) is settled by the order that is
 usual where the goods are sold (`Order`), by another date of the pack that can be read in one way only, or because goods
-are made before they expire; otherwise it is told as doubtful. Month and day alone (01.24) are a date where the year comes first, which
-Chinese, Japanese or Korean letters on the pack say too; elsewhere they may be month and year. Dates behind "packed",
-"produced" are none; a date behind "best before", "exp", "use by" comes first; of several others the latest is the expiry.
+are made before they expire; otherwise it is told as doubtful. Month and day alone (01.24) are a date where the year comes
+first, which Chinese, Japanese or Korean letters on the pack say too; elsewhere they may be month and year. Dates behind
+"packed", "produced" are none; a date behind "best before", "exp", "use by" comes first; of several others the latest is
+the expiry.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ _NAME_YEAR = re.compile(rf"{_NAME}{_GAP}(20\d\d)(?!\d)")
 _MONTH_YEAR = re.compile(r"(?<![\d./\-])(0[1-9]|1[0-2])\s*[./\-]\s*(20\d\d)(?!\d)")
 
 
-#: A month and a day, or a month and a year.
-_PAIR = re.compile(r"(?<![\d./\-:,])(0[1-9]|1[0-2])\.(\d\d)(?![\d./\-:,]|\s*(?:%|(?:K?G|MG|M?L|CL|[CM]?M|OZ|KCAL|KJ)\b))")
+#: A month and a day, or a month and a year; where both could be months nothing is known.
+_PAIR = re.compile(
+    r"(?<![\d./\-:,])(0[1-9]|1[0-2])\.(1[3-9]|[23]\d)(?![\d./\-:,]|\s*(?:%|(?:K?G|MG|M?L|CL|[CM]?M|OZ|KCAL|KJ)\b))"
+)
 #: A digit that was read as a letter it looks like, in a pair or a year of digits.
 _LOOKS_LIKE = str.maketrans("QOIL|", "00111")
 _MIXED = re.compile(r"(?<![A-Z0-9])(?=[0-9QOIL|]*\d)[0-9QOIL|]{2}(?:[0-9QOIL|]{2})?(?![A-Z0-9])")
@@ -51,8 +54,8 @@ _MIXED = re.compile(r"(?<![A-Z0-9])(?=[0-9QOIL|]*\d)[0-9QOIL|]{2}(?:[0-9QOIL|]{2
 
 @dataclass(frozen=True, slots=True)
 class ExpiryReading:
-    """``iso``: ``YYYY-MM-DD``, ``YYYY-MM`` where no day is printed, ``--MM-DD`` where no year is; empty when there is none for sure.
-    ``could_be``: the dates it may be, where it can be read in more than one way."""
+    """``iso``: ``YYYY-MM-DD``, ``YYYY-MM`` where no day is printed, ``--MM-DD`` where no year is; empty when there is none for
+    sure. ``could_be``: the dates it may be, where it can be read in more than one way."""
 
     iso: str = ""
     could_be: tuple[str, ...] = ()
@@ -87,11 +90,23 @@ def read_expiry(lines: Sequence[TextLine], least_confidence: float = 0.8, order:
         return ExpiryReading(labelled.pop())
     if labelled or unsure:
         return ExpiryReading("", tuple(sorted(labelled or could_be)))
-    return ExpiryReading(max(plain, default=""))
+    if plain:
+        return ExpiryReading(max(plain))
+    return _without_year(texts, sure, order)
+
+
+def _without_year(texts: Sequence[str], sure: Sequence[bool], order: Order | None) -> ExpiryReading:
+    """The month and day that alone stand on a pack."""
+    pairs = {p for text, good in zip(texts, sure, strict=True) if good for p in _take(_PAIR, text)[1]}
+    days = {iso for m, other in pairs if (iso := _month_day(m, other))}
+    if order == "ymd" and len(days) == 1:
+        return ExpiryReading(days.pop())
+    months = {iso for m, other in pairs if (iso := _iso(other, m, ""))}
+    return ExpiryReading("", tuple(sorted(days | months)))
 
 
 def _order(texts: Sequence[str], sure: Sequence[bool]) -> Order | None:
-    """The order that a pack itself tells: by a date that can be read in one, by what was made before it expires, or by its letters."""
+    """The order that a pack itself tells: by a date that fits one alone, by what was made before it expires, by letters."""
     good = [t for t, ok in zip(texts, sure, strict=True) if ok]
     told: set[Order] = set()
     for text in good:
@@ -157,10 +172,6 @@ def _readings(text: str) -> Iterator[Mapping[Order, str]]:
     text, hits = _take(_MONTH_YEAR, text)
     for m, y in hits:
         yield {"dmy": _iso(y, m, "")}
-    _, hits = _take(_PAIR, text)
-    for m, other in hits:
-        if int(other) > 12:
-            yield {"ymd": _month_day(m, other), "dmy": _iso(other, m, ""), "mdy": _iso(other, m, "")}
 
 
 def _month_day(month: str, day: str) -> str:

@@ -1,8 +1,9 @@
 """From the price reader's map to a price: letters are its peaks, a price is a row of them that nothing speaks against.
 
-The network (`training.reader`) looks at a tag fitted into `WIDTH_PX` × `HEIGHT_PX` and says, for each cell of `STRIDE` pixels, which letter has
-its middle there, how big it is, and whether it belongs to the whole part of the price, to its decimals, or to something else.
-What it says must agree: a row of digits of one size, decimals behind it, marks where they may be, nothing doubtful beside it.
+The network (`training.reader`) looks at a tag fitted into `WIDTH_PX` by `HEIGHT_PX` and says, for each cell of `STRIDE` pixels,
+which letter has its middle there, how big it is, and whether it belongs to the whole part of the price, to its decimals, or
+to something else. What it says must agree: a row of digits of one size, decimals behind it, marks where they may be, nothing
+doubtful beside it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The last mark before two digits is the decimal one, a mark before three digits parts thousands ("1.234,50", "1,234.50",
 "1 234,50", "1'234.50"); small raised digits are decimals ("2⁹⁹"), as is what a dash stands for ("29,-"). Three digits behind a
-lone mark are thousands: prices have no three decimals. What is divided by a quantity ("4,98 €/kg", "100g = 0,45") is a unit price
-and never the price.
+lone mark are thousands: prices have no three decimals. What is divided by a quantity ("4,98 €/kg", "100g = 0,45") is a unit
+price and never the price.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _HIGH = re.compile(r"(?<=\d)[.,:']?([⁰¹²³⁴⁵⁶⁷⁸⁹]{2})(?![⁰¹²³⁴⁵⁶⁷⁸⁹])")
 _NUMBER = re.compile(
     r"""(?P<whole>\d{1,3}(?:(?P<part>[.,'\u2019 ])\d{3})(?:(?P=part)\d{3})*|\d{1,6})
-        (?:(?P<mark>[.,:])(?P<cents>\d{2})|[.,:]\s?(?P<dash>[-–—]{1,2}))?""",
+        (?:(?P<mark>[.,:·])(?P<cents>\d{2})|[.,:]\s?(?P<dash>[-–—]{1,2}))?""",
     re.VERBOSE,
 )
-_PRICE = re.compile(rf"^(?:(?P<before>{_SIGN})\s*)?(?P<number>{_NUMBER.pattern})\s*(?:(?P<after>{_SIGN})\*?)?$", re.VERBOSE | re.IGNORECASE)
+_PRICE = re.compile(
+    rf"^(?:(?P<before>{_SIGN})\s*)?(?P<number>{_NUMBER.pattern})\s*(?:(?P<after>{_SIGN})\*?)?$", re.VERBOSE | re.IGNORECASE
+)
 #: French and Belgian tags put the sign where the mark would be: 2€49.
 _BETWEEN = re.compile(r"^(\d{1,4})\s?([€£$])\s?(\d{2})$")
 _UNIT = r"(?:kg|g|gr|ml|cl|dl|l|lt|ltr|litre|liter|m|st|stk|stück|pc|pcs|ea|each|lb|oz|枚|個|本|袋|杯)"
@@ -42,8 +44,8 @@ _QUANTITY_FIRST = re.compile(
     rf"(?:per|pro|je)?\s*(\d{{1,4}})?\s*({_UNIT})\s*(?:=|:|あたり|当り|当たり|/)\s*(?:{_SIGN})?\s*{_AMOUNT}", re.IGNORECASE
 )
 _SIGN_BEFORE_UNIT = re.compile(rf"(?:{_SIGN})\s*/\s*(\d{{1,4}})?\s*({_UNIT})(?![a-z])\s*:?\s*{_AMOUNT}", re.IGNORECASE)
-_UNIT_NAMES = {"gr": "g", "lt": "l", "ltr": "l", "litre": "l", "liter": "l", "stk": "st", "stück": "st", "pc": "st", "pcs": "st",
-               "ea": "st", "each": "st", "枚": "st", "個": "st", "本": "st", "袋": "st", "杯": "st"}  # fmt: skip
+_UNIT_NAMES = {"gr": "g", "lt": "l", "ltr": "l", "litre": "l", "liter": "l", "stk": "st", "stück": "st", "pc": "st",
+               "pcs": "st", "ea": "st", "each": "st", "枚": "st", "個": "st", "本": "st", "袋": "st", "杯": "st"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class UnitPrice:
 
 
 def plain(text: str) -> str:
-    """Full-width letters and digits made plain, raised digits made decimals ("2⁹⁹" → "2.99"), white space at the ends gone."""
-    raised = _HIGH.sub(lambda m: "." + m.group(1).translate(_RAISED), text.strip())
+    """Full-width letters and digits made plain, raised digits made decimals ("2⁹⁹" → "2·99"), white space at the ends gone."""
+    raised = _HIGH.sub(lambda m: "·" + m.group(1).translate(_RAISED), text.strip())
     return unicodedata.normalize("NFKC", raised).replace("\u00a0", " ").replace("\u202f", " ").strip()
 
 
@@ -97,9 +99,7 @@ def parse_unit_price(text: str) -> UnitPrice | None:
     clean = plain(text)
     if m := _PER.search(clean):
         number, count, unit = m.group(1), m.group(2), m.group(3)
-    elif m := _SIGN_BEFORE_UNIT.search(clean):
-        count, unit, number = m.group(1), m.group(2), m.group(3)
-    elif m := _QUANTITY_FIRST.search(clean):
+    elif (m := _SIGN_BEFORE_UNIT.search(clean)) or (m := _QUANTITY_FIRST.search(clean)):
         count, unit, number = m.group(1), m.group(2), m.group(3)
     else:
         return None

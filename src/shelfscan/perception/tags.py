@@ -16,6 +16,7 @@ SURE = 0.9
 NAME_LETTERS, NAME_SHARE = 3, 0.5
 _PRICE = re.compile(r"^[^\d]{0,3}(\d{1,4}[.,]\d{2})[^\d]{0,4}$")
 _WHOLE = re.compile(r"^[^\w]{0,3}(\d{1,5})(?:[^\w]{0,3}|円|元|kr)$", re.IGNORECASE)
+_NO_PRICE = re.compile(r"^\s*[+\-–]\s*\d|%")
 _ITEM = re.compile(r"\b(?:art|item|nr|no)\.?\s*[:#]?\s*(\d{4,8})\b", re.IGNORECASE)
 _EAN = re.compile(r"(?<!\d)(\d{13}|\d{8})(?!\d)")
 _PROMO = re.compile(
@@ -38,8 +39,9 @@ class TextLine:
 
 
 def parse_tag(lines: Sequence[TextLine], least_confidence: float = 0.6, decimals: int | None = 2) -> TagText:
-    """What stands on a tag: the price (the tallest line that is one, in the styles of `shelfscan.perception.prices`), its currency, the
-    unit price, the name (the longest line of words), item number, EAN (with a right check digit), and whether it is a promotion.
+    """What stands on a tag: the price (the tallest line that is one, in the styles of `shelfscan.perception.prices`), its
+    currency, the unit price, the name (the longest line of words), item number, EAN (with a right check digit), and whether
+    it is a promotion.
 
     ``decimals`` is how many the currency has on tags, 2 or 0. None: not known; then a whole number counts as a price only
     when nothing looks like one with decimals and the number is the tallest line and surely read. Where decimals are
@@ -77,7 +79,8 @@ def _priced(lines: Sequence[TextLine], whole: bool, least: float) -> list[tuple[
     """The lines that are prices, without decimals (``whole``) or with them: line, price, currency."""
     found = []
     for line in lines:
-        if line.confidence < least or parse_unit_price(line.text) is not None:
+        # "+10" points and "-20 %" are printed bigger than many a price.
+        if line.confidence < least or _NO_PRICE.search(line.text) or parse_unit_price(line.text) is not None:
             continue
         m = (_WHOLE if whole else _PRICE).match(line.text.replace(" ", ""))
         printed = parse_price(line.text)
