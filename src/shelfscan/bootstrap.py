@@ -110,7 +110,12 @@ def make_tag_reader(config: Config, catalogue: Catalogue | None = None) -> TagRe
     except ImportError as e:
         raise MissingModel(f"tag reader: backend {backend!r} is not installed: {e}") from e
     if details:
-        return PriceTagReader(run, details=whole_tag, decimals=decimals)
+        codes = None
+        if importlib.util.find_spec("zxingcpp") is not None:
+            from shelfscan.adapters.codes_zxing import ZxingCodeReader
+
+            codes = ZxingCodeReader(thorough=False).read
+        return PriceTagReader(run, details=whole_tag, codes=codes, decimals=decimals)
     return PriceTagReader(run, second=whole_tag if wanted == "auto" else None, decimals=decimals)
 
 

@@ -182,10 +182,10 @@ def test_two_looks_that_say_the_same_are_enough() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "price"),
     [
-        (said("2.49", 0.34), "2,49", "2,49"),  # both say the same
+        (said("2.49", 0.34), "2,49", "2.49"),  # both say the same
         (said("2.49", 0.34), "2,99", ""),  # they contradict each other
         (said("2.49", 0.34), "", ""),  # nobody is sure
-        (empty(), "2,99", "2,99"),  # no objection
+        (empty(), "2,99", "2.99"),  # no objection
     ],
 )
 def test_the_second_reader_decides_where_nothing_speaks_against_it(first: Map, second: str, price: str) -> None:
@@ -207,7 +207,13 @@ def test_details_come_from_the_other_reader_and_the_price_from_both() -> None:
     tag = PriceTagReader(Network(said("2.49", 0.9)), details=Other("2,48")).read(CROP)
     assert (tag.price_text, tag.name_text) == ("2.49", "Oat Bar")
     tag = PriceTagReader(Network(empty()), details=Other("2,48")).read(CROP)
-    assert (tag.price_text, tag.name_text) == ("2,48", "Oat Bar")
+    assert (tag.price_text, tag.name_text, tag.ean_text) == ("2.48", "Oat Bar", "")
+
+
+@pytest.mark.parametrize(("found", "ean"), [(("04006381333931",), "4006381333931"), ((), ""), (("1", "2"), "")])
+def test_the_barcode_of_a_tag_is_its_ean_when_there_is_one(found: tuple[str, ...], ean: str) -> None:
+    reader = PriceTagReader(Network(said("2.49", 0.9)), details=Other("2.49"), codes=lambda crop: found)
+    assert reader.read(CROP).ean_text == ean
 
 
 def test_the_shipped_reader_reads_a_drawn_tag_on_every_backend() -> None:

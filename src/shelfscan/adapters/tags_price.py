@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cv2
@@ -25,14 +26,21 @@ class PriceTagReader:
     """A `TagReader`. Not thread-safe.
 
     ``run``: the network (`_price_net.runner`). ``second``: asked where the network is in doubt. ``details``: reads whole tags,
-    for name, unit price, item number and EAN; it is asked for every tag and is the second opinion too.
-    ``decimals``: how many the currency has on tags, 2 or 0; None: not known.
+    for name, unit price, item number and EAN; it is asked for every tag and is the second opinion too. ``codes``: reads the
+    barcode of a tag, as GTIN-14 texts, where there are details. ``decimals``: how many the currency has on tags, 2 or 0;
+    None: not known. Prices are told with a decimal point, whatever mark is printed.
     """
 
     def __init__(
-        self, run: Runner, *, second: TagReader | None = None, details: TagReader | None = None, decimals: int | None = None
+        self,
+        run: Runner,
+        *,
+        second: TagReader | None = None,
+        details: TagReader | None = None,
+        codes: Callable[[Rgb], Sequence[str]] | None = None,
+        decimals: int | None = None,
     ) -> None:
-        self._run, self._second, self._details, self._decimals = run, second, details, decimals
+        self._run, self._second, self._details, self._codes, self._decimals = run, second, details, codes, decimals
 
     def read(self, crop: Rgb) -> TagText:
         """See `TagReader.read`."""
@@ -50,8 +58,16 @@ class PriceTagReader:
             told = self._asked(crop, price, details)
         if details is None:
             return told
-        currency = details.currency if details.price_text == told.price_text and details.currency else told.currency
-        return replace(details, price_text=told.price_text, confidence=told.confidence, currency=currency)
+        same = bool(details.currency) and _plain(details.price_text) == told.price_text
+        found = self._codes(crop) if self._codes is not None else ()
+        return replace(
+            details,
+            price_text=told.price_text,
+            confidence=told.confidence,
+            currency=details.currency if same else told.currency,
+            # Bars are guarded better than printed digits; one code a tag.
+            ean_text=found[0].removeprefix("0") if len(found) == 1 else details.ean_text,
+        )
 
     def _price(self, crop: Rgb) -> Price:
         """The network's price, none where it has decimals that the currency lacks, or the other way round."""
@@ -67,7 +83,7 @@ class PriceTagReader:
             return TagText()
         if _plain(other.price_text) != price.text and price.confidence >= OBJECTION:
             return TagText()
-        return TagText(price_text=other.price_text, confidence=other.confidence, currency=other.currency)
+        return TagText(price_text=_plain(other.price_text), confidence=other.confidence, currency=other.currency)
 
 
 def _plain(text: str) -> str:
