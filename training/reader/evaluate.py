@@ -84,7 +84,6 @@ def main() -> None:
             rows.append((wanted, price.text, price.confidence))
             if args.verbose and price.text and price.text != wanted and price.confidence > 0.4:
                 print(f"  drawn {len(rows)} {wanted}: {price}")
-                cv2.imwrite(f"/tmp/wrong{len(rows)}.png", picture[..., ::-1])
         table("drawn with fonts never trained on", rows)
 
 
