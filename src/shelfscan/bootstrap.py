@@ -81,18 +81,42 @@ def make_embedder(config: Config) -> Embedder:
 
 
 def make_tag_reader(config: Config, catalogue: Catalogue | None = None) -> TagReader | None:
-    """The price-tag reader, or None when it is switched off or not installed.
+    """The price-tag reader, or None when it is switched off or what it needs is not installed.
 
-    The catalogue says whether the currency has decimals: only where all its prices are whole may a tag's be.
+    The catalogue says whether the currency has decimals: only where all its prices are whole may a tag's be. Raises
+    `MissingModel` when the reader's own model is asked for and is not there.
     """
-    if config.tags.reader == "none" or importlib.util.find_spec("rapidocr") is None:
+    wanted, details = config.tags.reader, config.tags.details
+    engine = importlib.util.find_spec("rapidocr") is not None
+    if wanted == "none" or (wanted == "rapidocr" and not engine):
         return None
-    from shelfscan.adapters.tags_rapidocr import RapidOcrTagReader
-
     decimals = None
     if catalogue is not None:
         decimals = 0 if all(round(p.price % 1, 6) == 0 for p in catalogue.values()) else 2
-    return RapidOcrTagReader(decimals=decimals)
+    whole_tag: TagReader | None = None
+    if engine:
+        from shelfscan.adapters.tags_rapidocr import RapidOcrTagReader
+
+        whole_tag = RapidOcrTagReader(all_lines=details, decimals=decimals)
+    if wanted == "rapidocr":
+        return whole_tag
+    from shelfscan.adapters._price_net import runner
+    from shelfscan.adapters.tags_price import PriceTagReader
+
+    name = "reader"
+    backend = _backend(config.detector.backend)
+    try:
+        run = runner(name, backend, 1, in_use(name, config.models.folder))
+    except ImportError as e:
+        raise MissingModel(f"tag reader: backend {backend!r} is not installed: {e}") from e
+    if details:
+        codes = None
+        if importlib.util.find_spec("zxingcpp") is not None:
+            from shelfscan.adapters.codes_zxing import ZxingCodeReader
+
+            codes = ZxingCodeReader(thorough=False).read
+        return PriceTagReader(run, details=whole_tag, codes=codes, decimals=decimals)
+    return PriceTagReader(run, second=whole_tag if wanted == "auto" else None, decimals=decimals)
 
 
 def make_recogniser(

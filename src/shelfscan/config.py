@@ -47,9 +47,12 @@ class ModelsConfig(_Section):
 
 
 class TagsConfig(_Section):
-    """Whether price tags are read."""
+    """How price tags are read. ``auto``: the project's own small network, and RapidOCR (where installed) for what it is not
+    sure of; ``small`` and ``rapidocr``: one of them alone. ``details``: name, unit price, item number and EAN too, by RapidOCR
+    on every tag."""
 
-    reader: Literal["rapidocr", "none"] = "rapidocr"
+    reader: Literal["auto", "small", "rapidocr", "none"] = "auto"
+    details: bool = False
 
 
 class MissionConfig(_Section):

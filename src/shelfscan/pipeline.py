@@ -23,7 +23,7 @@ from shelfscan.perception.localise import FaceView, box_depth, view_of
 from shelfscan.perception.looks import planned_looks
 from shelfscan.perception.recognise import Recogniser
 from shelfscan.perception.upright import upright_size
-from shelfscan.ports import Detector, TagReader
+from shelfscan.ports import Detector, TagReader, TagText
 
 #: Boxes this near to the picture's border are cut; another view has them whole.
 CUT_PX = 4.0
@@ -223,7 +223,7 @@ class ScanPipeline:
                 continue
             pad = 0.06 * (x1 - x0)
             crop = picture[max(0, int(y0 - pad)) : int(y1 + pad) + 1, max(0, int(x0 - pad)) : int(x1 + pad) + 1]
-            text = self._tags.read(crop) if self._tags is not None else None
+            text = self._tags.read(crop) if self._tags is not None else TagText()
             out.append(
                 TagReading(
                     view.head.name,
@@ -231,10 +231,15 @@ class ScanPipeline:
                     _rounded(p),
                     (round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)),
                     round(score, 4),
-                    text.price_text if text else "",
-                    text.item_text if text else "",
-                    text.ean_text if text else "",
-                    round(text.confidence, 3) if text else 0.0,
+                    text.price_text,
+                    text.item_text,
+                    text.ean_text,
+                    round(text.confidence, 3),
+                    text.currency,
+                    text.unit_price_text,
+                    text.unit_text,
+                    text.name_text,
+                    text.promotion,
                 )
             )
         return out

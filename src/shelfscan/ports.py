@@ -42,12 +42,21 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TagText:
-    """What stands on a price tag; empty where it could not be read for sure."""
+    """What stands on a price tag; empty where it could not be read for sure.
+
+    ``confidence`` is the price's. ``currency``: ISO 4217 where the sign says it, otherwise the sign as printed;
+    ``unit_price_text`` a ``unit_text`` ("kg", "100 g", "l", "st" for a piece). Readers may look for less than all of it.
+    """
 
     price_text: str = ""
     item_text: str = ""
     ean_text: str = ""
     confidence: float = 0.0
+    currency: str = ""
+    unit_price_text: str = ""
+    unit_text: str = ""
+    name_text: str = ""
+    promotion: bool = False
 
 
 class TagReader(Protocol):

@@ -129,6 +129,31 @@ def test_two_codes_side_by_side_are_both_there_and_a_plain_wall_has_none() -> No
     assert reader.read(np.full((200, 300, 3), 128, np.uint8)) == ()
 
 
+def test_codes_of_squares_are_read_on_request_and_are_no_products() -> None:
+    from shelfscan.adapters.codes_zxing import ZxingCodeReader
+
+    reader = ZxingCodeReader()
+    for kind in (zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.DataMatrix):
+        gray = np.asarray(zxingcpp.create_barcode("https://id.gs1.org/01/04006381333931", kind).to_image(scale=3))
+        padded = np.repeat(cv2.copyMakeBorder(gray, 20, 20, 20, 20, cv2.BORDER_CONSTANT, value=255)[..., None], 3, axis=-1)
+        assert reader.read_matrix(padded) == ("https://id.gs1.org/01/04006381333931",)
+        assert reader.read(padded) == ()
+    assert reader.read_matrix(code("4006381333931")) == ()
+
+
+def test_a_code_too_blurred_for_edges_is_read_by_its_greys_or_not_at_all() -> None:
+    from shelfscan.adapters.codes_zxing import ZxingCodeReader
+
+    linear = (code("4006381333931", 2) / 255.0) * 0.7 + 0.2
+    blurred = cv2.GaussianBlur(linear, (0, 0), 2.4)
+    picture = (255 * blurred ** (1 / 2.2)).astype(np.uint8)
+    assert ZxingCodeReader(thorough=False).read(picture) == ()
+    assert ZxingCodeReader().read(picture) == ("04006381333931",)
+    lost = np.full_like(picture, 180)
+    lost[::2] = 175
+    assert ZxingCodeReader().read(lost) == ()
+
+
 def test_a_code_that_most_renditions_read_otherwise_is_not_told() -> None:
     """A reader whose renditions disagree: two of one code against one or two of another in the same bars."""
     from types import SimpleNamespace as Thing
@@ -146,7 +171,7 @@ def test_a_code_that_most_renditions_read_otherwise_is_not_told() -> None:
             self._reads = iter(reads)
 
         def read_barcodes(self, picture: np.ndarray, formats: object) -> list[Thing]:
-            return [at(t) for t in next(self._reads)]
+            return [at(t) for t in next(self._reads, [])]
 
     reader = ZxingCodeReader()
     right, wrong = "4006381333931", "9780201310054"

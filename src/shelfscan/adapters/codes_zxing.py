@@ -1,4 +1,4 @@
-"""EAN and UPC barcodes with zxing-cpp, read from several renditions of a picture that must agree."""
+"""EAN and UPC barcodes with zxing-cpp, from several renditions of a picture that must agree; blurred ones by their greys."""
 
 from __future__ import annotations
 
@@ -12,35 +12,76 @@ import numpy as np
 from shelfscan.errors import MissingModel
 from shelfscan.model.gtin import gtin14
 from shelfscan.model.imaging import Gray, Rgb
+from shelfscan.perception.bar_strips import confirm, read_strip, strips
 
 #: So many renditions must say the same: one digit in ten misreadings passes the check digit, two alike hardly ever do.
 VOTES = 2
+#: Places of a picture that are looked at closely when nothing was read.
+PLACES = 4
+#: Formats that hold other things than a product's number, read on request.
+MATRIX = ("QRCode", "DataMatrix")
 #: x_min, y_min, x_max, y_max in pixels of the picture.
 _Place = tuple[float, float, float, float]
 
 
 class ZxingCodeReader:
-    """Retail barcodes anywhere in a picture. Raises `MissingModel` when zxing-cpp is not installed."""
+    """Codes anywhere in a picture. Raises `MissingModel` when zxing-cpp is not installed.
 
-    def __init__(self) -> None:
+    ``thorough``: pictures in which no code was read are searched for blurred bars too, which takes up to a few seconds.
+    """
+
+    def __init__(self, *, thorough: bool = True) -> None:
         try:
             import zxingcpp
         except ImportError as e:
             raise MissingModel(f"zxing-cpp is not installed ({e}): pip install 'shelfscan[eval]'") from e
         self._library: Any = zxingcpp
+        self._thorough = thorough
 
     def read(self, picture: Rgb) -> tuple[str, ...]:
-        """GTIN-14 texts of the codes in an (H, W, 3) uint8 RGB picture that were read alike in `VOTES` renditions."""
+        """GTIN-14 texts of the codes in an (H, W, 3) uint8 RGB picture.
+
+        Each was read alike in `VOTES` renditions, or in one and by its greys, or by its greys in several lines.
+        """
         votes: Counter[str] = Counter()
         places: dict[str, _Place] = {}
-        for rendition, scale in _renditions(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)):
+        gray = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+        for rendition, scale in _renditions(gray):
             for code, place in self._codes(rendition, scale).items():
                 votes[code] += 1
                 places.setdefault(code, place)
             # Once all that was read is sure and in places of its own, the other renditions are not needed.
             if votes and min(votes.values()) >= VOTES and not any(_rivals(c, votes, places) for c in votes):
                 break
-        return tuple(c for c, n in votes.most_common() if n >= VOTES and n > max(_rivals(c, votes, places), default=0))
+        sure = tuple(c for c, n in votes.most_common() if n >= VOTES and n > max(_rivals(c, votes, places), default=0))
+        return sure if sure or not self._thorough else self._closely(gray, votes, places)
+
+    def _closely(self, gray: Gray, votes: Counter[str], places: dict[str, _Place]) -> tuple[str, ...]:
+        """What is left: one misreading among doubtful readings, or bars without edges."""
+        for rendition, scale in _deblurred(gray):
+            for code, place in self._codes(rendition, scale).items():
+                votes[code] += 1
+                places.setdefault(code, place)
+        found = {c for c, _ in votes.most_common(3) if confirm(gray, c, places[c])}
+        if not found:
+            for n, strip in enumerate(strips(gray)):
+                read = read_strip(strip) if n < PLACES else None
+                if read is not None:
+                    found.add(read.code)
+                    break
+        # Where both ways read something, they must not contradict each other.
+        return tuple(found) if len(found) == 1 else ()
+
+    def read_matrix(self, picture: Rgb) -> tuple[str, ...]:
+        """Texts of the QR and DataMatrix codes in an (H, W, 3) uint8 RGB picture; their error correction guards them."""
+        formats = [getattr(self._library.BarcodeFormat, name) for name in MATRIX]
+        wanted = self._library.BarcodeFormats(formats)
+        gray = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+        for rendition in (gray, _enlarged(gray)):
+            texts = tuple(dict.fromkeys(str(c.text) for c in self._library.read_barcodes(rendition, formats=wanted) if c.text))
+            if texts:
+                return texts
+        return ()
 
     def _codes(self, rendition: Gray, scale: float) -> dict[str, _Place]:
         found = self._library.read_barcodes(rendition, formats=self._library.BarcodeFormat.EANUPC)
@@ -63,21 +104,43 @@ def _rivals(code: str, votes: Counter[str], places: dict[str, _Place]) -> list[i
     ]
 
 
-def _renditions(gray: np.ndarray) -> Iterator[tuple[Gray, float]]:
+def _renditions(gray: Gray) -> Iterator[tuple[Gray, float]]:
     """The picture as it is, enlarged (thin bars), sharpened (out of focus), its contrast evened (shade, glare); scales."""
-    even = cv2.createCLAHE(4.0, (8, 8)).apply(gray)
-    large, large_even = _enlarged(gray), _enlarged(even)
-    yield np.asarray(gray, np.uint8), 1.0
+    yield gray, 1.0
+    large = _enlarged(gray)
     yield large, 2.0
-    yield np.asarray(even, np.uint8), 1.0
+    even = np.asarray(cv2.createCLAHE(4.0, (8, 8)).apply(gray), np.uint8)
+    large_even = _enlarged(even)
+    yield even, 1.0
     yield _sharpened(large), 2.0
     yield large_even, 2.0
     yield _sharpened(large_even), 2.0
 
 
-def _enlarged(gray: np.ndarray) -> Gray:
+def _deblurred(gray: Gray) -> Iterator[tuple[Gray, float]]:
+    """Enlarged, and a blur of several widths taken out (Wiener's filter)."""
+    for scale in (2, 3):
+        large = np.asarray(cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+        if max(large.shape) > 1600:
+            continue
+        for sigma in (0.8, 1.2, 1.6):
+            yield _wiener(large, sigma * scale, 0.03), float(scale)
+
+
+def _wiener(gray: Gray, sigma_px: float, noise: float) -> Gray:
+    pad = 32
+    padded = np.pad(gray.astype(np.float32), pad, mode="reflect")
+    h, w = padded.shape
+    fy, fx = np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None]
+    transfer = np.exp(-2 * (np.pi * sigma_px) ** 2 * (fx**2 + fy**2))
+    sharp = np.fft.irfft2(np.fft.rfft2(padded) * transfer / (transfer**2 + noise), (h, w))[pad:-pad, pad:-pad]
+    low, high = np.percentile(sharp, (1, 99))
+    return np.asarray(np.clip((sharp - low) / max(high - low, 1e-3) * 255, 0, 255), np.uint8)
+
+
+def _enlarged(gray: Gray) -> Gray:
     return np.asarray(cv2.resize(gray, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def _sharpened(gray: np.ndarray) -> Gray:
+def _sharpened(gray: Gray) -> Gray:
     return np.asarray(cv2.addWeighted(gray, 3.0, cv2.GaussianBlur(gray, (0, 0), 3.0), -2.0, 0), np.uint8)

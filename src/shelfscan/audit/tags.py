@@ -44,7 +44,8 @@ def place_tags(tags: Sequence[TagReading], places: Sequence[BinPlace]) -> dict[s
 
 def agree(readings: Sequence[TagReading]) -> BinTag:
     """What several readings of one tag say; abstains where they contradict each other about equally."""
-    price, confidence = _vote([(r.price_text, r.confidence) for r in readings])
+    # "2,49" and "2.49" are one price, whichever reader says it.
+    price, confidence = _vote([(r.price_text.replace(",", "."), r.confidence) for r in readings])
     item, _ = _vote([(r.item_text, max(r.confidence, 0.1)) for r in readings])
     return BinTag(len(readings), price, item, confidence)
 

@@ -60,7 +60,7 @@ def run_checks() -> list[Check]:
         ("rendering", _rendering),
         ("detector", _detector),
         ("embedder", _embedder),
-        ("tag reader", lambda: _package("rapidocr", "price tags are not read", "pip install 'shelfscan[tags]'")),
+        ("tag reader", lambda: _package("rapidocr", "doubtful tags get no answer", "pip install 'shelfscan[tags]'")),
         ("onnxruntime", lambda: _package("onnxruntime", "no ONNX backend", "pip install onnxruntime")),
         ("openvino", lambda: _package("openvino", "slower inference on CPUs", "pip install 'shelfscan[openvino]'")),
         ("tensorrt", _tensorrt),

@@ -84,7 +84,7 @@ def tags(data: Data, config: ConfigFile = None, as_json: Json = False) -> None:
     settings = load_config(config)
     reader = make_tag_reader(settings)
     if reader is None:
-        raise MissingModel("no tag reader: rapidocr is not installed, or the configuration says tags.reader: none")
+        raise MissingModel("no tag reader: the configuration says tags.reader: none, or rapidocr, which is not installed")
     with progress("eval tags") as report:
         result = evaluate_tags(data, make_photo_detector(settings), reader, report)
     _tell("tags", data, result, as_json)
@@ -104,11 +104,11 @@ def barcodes(data: Data, as_json: Json = False) -> None:
 @app.command()
 def expiry(data: Data, as_json: Json = False) -> None:
     """Expiry dates read: labels.csv with file and expiry_iso8601, and images/."""
-    from shelfscan.adapters.text_rapidocr import RapidOcrText
+    from shelfscan.adapters.dates_rapidocr import RapidOcrDates
     from shelfscan.evaluation.reading import evaluate_expiry
 
     with progress("eval expiry") as report:
-        result = evaluate_expiry(data, RapidOcrText(), report)
+        result = evaluate_expiry(data, RapidOcrDates(), report)
     _tell("expiry", data, result, as_json)
 
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from shelfscan.adapters.codes_zxing import ZxingCodeReader
-from shelfscan.adapters.text_rapidocr import RapidOcrText
+from shelfscan.adapters.dates_rapidocr import RapidOcrDates
 from shelfscan.errors import BadInput
 from shelfscan.evaluation.data import Report, Unreadable, cut, median, need_folder, pictures_of, ratio, read_coco, read_rows
 from shelfscan.model.detections import DetectionClass
 from shelfscan.model.gtin import gtin14
-from shelfscan.perception.dates import expiry_date
 from shelfscan.ports import Detector, TagReader
 
 #: A tag is found when a box overlaps it by this (intersection over union).
@@ -123,7 +122,7 @@ def evaluate_barcodes(folder: Path, reader: ZxingCodeReader, report: Report) -> 
     return {"total": total, "read": read, "misread": misread, "ms_per_image": median(times_ms, 1), "unreadable": bad.problems}
 
 
-def evaluate_expiry(folder: Path, text: RapidOcrText, report: Report) -> dict[str, Any]:
+def evaluate_expiry(folder: Path, dates: RapidOcrDates, report: Report) -> dict[str, Any]:
     """Measure on ``labels.csv`` (file, expiry_iso8601) + ``images/``. ``exact`` counts answers that are the label."""
     path = need_folder(folder) / "labels.csv"
     rows = read_rows(path, ("file", "expiry_iso8601"))
@@ -143,7 +142,7 @@ def evaluate_expiry(folder: Path, text: RapidOcrText, report: Report) -> dict[st
         if picture is None:
             continue
         t0 = time.perf_counter()
-        date = expiry_date(text.lines(picture))
+        date = dates.read(picture).iso
         times_ms.append(1e3 * (time.perf_counter() - t0))
         total += 1
         answered += bool(date)

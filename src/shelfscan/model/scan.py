@@ -44,7 +44,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class TagReading:
-    """A price tag seen by one head; texts are empty when they could not be read for sure."""
+    """A price tag seen by one head; texts are empty when they could not be read for sure (see `TagText`)."""
 
     head: str
     gondola_id: str
@@ -55,6 +55,11 @@ class TagReading:
     item_text: str = ""
     ean_text: str = ""
     confidence: float = 0.0
+    currency: str = ""
+    unit_price_text: str = ""
+    unit_text: str = ""
+    name_text: str = ""
+    promotion: bool = False
 
 
 @dataclass(frozen=True, slots=True)

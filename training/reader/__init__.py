@@ -1,0 +1,1 @@
+"""The price reader: rendered tags, training, measuring, export."""
