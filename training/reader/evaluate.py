@@ -37,7 +37,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description="Measure a price reader.")
     p.add_argument("model", type=Path)
     p.add_argument("--data", type=Path, help="folder with price_tags/")
-    p.add_argument("--labels", type=Path, default=Path("training/labels/tag_prices.json"))
+    p.add_argument("--labels", type=Path, default=Path("training/reader/labels/tag_prices.json"))
     p.add_argument("--fonts", type=Path, help="folder with fonts/ for drawn tags")
     p.add_argument("--drawn", type=int, default=600)
     p.add_argument("--verbose", action="store_true")

@@ -1,4 +1,4 @@
-"""Photographed tags with marked digits: ``python -m training.reader.real --labels training/labels/tag_prices.json --data DATA --out FOLDER``.
+"""Photographed tags with marked digits: ``python -m training.reader.real --labels training/reader/labels/tag_prices.json --data DATA --out FOLDER``.
 
 The photographs are those of `price_tags` (CC BY 4.0); prices without a label were read by the project. Digits are found as
 dark (or red) pieces of one height in a row, as many as the price has; tags where that fails are left out. Backgrounds are cut from the
@@ -85,7 +85,7 @@ def _shared(red: NDArray[np.float32], price: str) -> NDArray[np.float64] | None:
 
 def main() -> None:
     p = argparse.ArgumentParser(description="Mark the digits of photographed tags.")
-    p.add_argument("--labels", type=Path, default=Path("training/labels/tag_prices.json"))
+    p.add_argument("--labels", type=Path, default=Path("training/reader/labels/tag_prices.json"))
     p.add_argument("--data", type=Path, required=True, help="folder with price_tags/ and packshots/")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--backgrounds", type=int, default=196)
