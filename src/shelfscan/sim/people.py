@@ -126,11 +126,15 @@ def place_people(store: Store, count: int, seed: int) -> tuple[ScenePerson, ...]
 
 
 def _before(gondola: Gondola, x_m: float, number: int, rng: np.random.Generator) -> ScenePerson:
-    p = gondola.face.matrix() @ np.array([x_m, -rng.uniform(*BEFORE_SHELF_M), 0.0, 1.0])
-    # Most look at the shelf (their back to the robot), along the aisle, or at the robot.
-    turn = float(rng.choice([math.pi, math.pi / 2, -math.pi / 2, 0.0, 0.0]) + rng.normal(0, 0.3))
-    height = float(rng.uniform(0.95, 1.4) if rng.random() < 0.12 else np.clip(rng.normal(1.7, 0.1), 1.48, 1.95))
     pose = str(rng.choice(POSES))
+    # Who bends, crouches or reaches does so towards the shelf, from a step further back. The others look at the shelf (their
+    # back to the robot), along the aisle, or at the robot.
+    busy = pose in ("bend", "crouch", "reach")
+    away = float(rng.uniform(*BEFORE_SHELF_M)) + (0.1 if busy else 0.0)
+    turn = math.pi if busy else float(rng.choice([math.pi, math.pi / 2, -math.pi / 2, 0.0, 0.0]))
+    turn += float(rng.normal(0, 0.3))
+    p = gondola.face.matrix() @ np.array([x_m, -away, 0.0, 1.0])
+    height = float(rng.uniform(0.95, 1.4) if rng.random() < 0.12 else np.clip(rng.normal(1.7, 0.1), 1.48, 1.95))
     x, y = (round(float(v), 4) for v in p[:2])
     yaw = round(gondola.face.yaw_rad + turn, 4)
     return ScenePerson(f"person-{number}", x, y, yaw, round(height, 3), pose, int(rng.integers(0, 2**31)))
@@ -151,7 +155,7 @@ def figure(person: ScenePerson) -> list[Part]:
     rng = np.random.default_rng([person.look, 32])
     stride = float(rng.uniform(0.12, 0.24)) * h if person.pose == "walk" else 0.0
     hip_z = {"crouch": 0.25, "bend": 0.46}.get(person.pose, 0.49) * h
-    lean = {"crouch": 0.35, "bend": 0.9, "reach": 0.12}.get(person.pose, float(rng.normal(0.03, 0.05)))
+    lean = {"crouch": 0.35, "bend": 0.55, "reach": 0.12}.get(person.pose, float(rng.normal(0.03, 0.05)))
     wide = look.stout
     hips = np.array([0.0, 0.0 if person.pose != "crouch" else 0.06 * h, hip_z])
     up = np.array([0.0, -math.sin(lean), math.cos(lean)])
