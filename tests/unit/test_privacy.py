@@ -80,7 +80,7 @@ def test_what_is_found_is_unreadable_in_all_pictures_and_the_rest_stays(demo: Bu
 
 def test_where_it_was_found_is_where_it_is_hidden(demo: Bundle) -> None:
     """The spot is off the middle, so a wrong turn of the portrait pictures would be seen."""
-    where = (0.05, 0.1, 0.3, 0.25)
+    where = (0.25, 0.1, 0.5, 0.25)
     after = PrivacyFilter(demo.store, [FakePeople(where)]).apply(noisy(3))
     for f in after.frames:
         hidden = hidden_of(f.rgb_jpeg)

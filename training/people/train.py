@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from training.people.net import STRIDE, PeopleNet
 
 HEIGHT, WIDTH = 224, 192
-RATE = 1.5e-3
+RATE = 2e-3
 Bytes = NDArray[np.uint8]
 
 

@@ -34,7 +34,7 @@ FLOOR_M = 0.07
 #: Beyond a face's ends there are walls and other shelves, of which depth alone says nothing.
 ENDS_M = 0.3
 #: What is smaller is a stray match or a sign, not a part of a person. Openings in pixels of the reduced pair.
-LEAST_M2 = 0.01
+LEAST_M2 = 0.004
 OPEN_PX = 7
 #: Around what was found, pixels of the reduced pair: an outline by depth is this coarse.
 AROUND_PX = 11
@@ -45,9 +45,13 @@ UNMATCHED_PX = 14
 #: Around the shelf's own depth so far is still shelf. A part that a network saw is none of anybody when so much of it is shelf,
 #: unless so much of it is before the shelf.
 SHELF_M = 0.06
-SHELF_SHARE, NEAR_SHARE = 0.6, 0.1
+SHELF_SHARE, NEAR_SHARE = 0.25, 0.1
 #: A part of a person that fills so much of a picture tells in which columns of all pictures somebody stands.
 LARGE_SHARE = 0.02
+#: What stands before a shelf and shows so much of its height is taken for a person whatever it looks like.
+TALL_M = 0.7
+#: Beside what the pair sees, so many cells are somebody.
+STRIP_CELLS = 4
 #: How far somebody's bearing may differ from camera to camera (3 cm between them, at 0.4 m), and a little more.
 PARALLAX_RAD = math.radians(4.0)
 BEARINGS_RAD = np.radians(np.arange(-180.0, 180.0, 0.25))
@@ -59,10 +63,11 @@ COLOURS = 12
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Cells of one camera's picture: where somebody is, and which of them are before the shelf by depth."""
+    """Cells of one camera's picture: where somebody is, which of them are before the shelf by depth, what the networks saw."""
 
     mask: Mask
     near: Mask
+    seen: Mask
     camera: Camera
 
 
@@ -91,15 +96,15 @@ class PrivacyFilter:
         try:
             found = [self._found(bundle, f) for f in bundle.frames]
             standing = np.zeros(len(BEARINGS_RAD), bool)
-            for part in (p for parts in found for p in parts):
-                standing |= bearings(part)
-            masks = [Hidden(*(_widened(p.mask | columns_of(standing, p)) for p in parts)) for parts in found]
+            for (left, right, rgb), tall in found:
+                standing |= bearings(left) | bearings(right) | bearings(rgb) | beside_stereo(rgb, left) | tall
+            masks = [Hidden(*(_widened(p.mask | columns_of(standing, p)) for p in parts)) for parts, _ in found]
             return replace(bundle, frames=tuple(hide(f, m) for f, m in zip(bundle.frames, masks, strict=True)))
         except cv2.error as e:
             raise SensorError(f"nobody can be looked for in the pictures: {str(e).strip()}") from e
 
-    def _found(self, bundle: FrameBundle, frame: HeadFrame) -> list[_Found]:
-        """What was found in left, right and RGB."""
+    def _found(self, bundle: FrameBundle, frame: HeadFrame) -> tuple[list[_Found], NDArray[np.bool_]]:
+        """What was found in left, right and RGB; and in which of `BEARINGS_RAD` something tall stands before the shelf."""
         head = frame.head
         for side, picture, camera in (("left", frame.left, head.left), ("right", frame.right, head.right)):
             if picture.shape != _shape(camera):
@@ -107,10 +112,14 @@ class PrivacyFilter:
         seen = self._seen(frame)
         gondola = facing_gondola(self._store, bundle.T_map_base @ head.rgb.T_base_optical)
         if gondola is None:
-            return [_Found(m, np.zeros_like(m), c) for m, c in _cameras(frame, seen)]
+            return [_Found(m, np.zeros_like(m), m, c) for m, c in _cameras(frame, seen)], np.zeros(len(BEARINGS_RAD), bool)
         T_face_left = inverse(gondola.face.matrix()) @ bundle.T_map_base @ head.left.T_base_optical
-        near, behind = by_depth(frame, gondola, T_face_left)
-        return [_Found(confirmed(m, n, s) | n, n, c) for (m, c), n, s in zip(_cameras(frame, seen), near, behind, strict=True)]
+        near, behind, tall = by_depth(frame, gondola, T_face_left)
+        found = []
+        for (saw, camera), before, shelf in zip(_cameras(frame, seen), near, behind, strict=True):
+            people = confirmed(saw, before, shelf)
+            found.append(_Found(people | before, before, people, camera))
+        return found, tall
 
     def _seen(self, frame: HeadFrame) -> list[Mask]:
         """Cells where the networks see people: left, right, RGB."""
@@ -156,19 +165,40 @@ def confirmed(seen: Mask, near: Mask, behind: Mask) -> Mask:
 def bearings(found: _Found) -> NDArray[np.bool_]:
     """In which of `BEARINGS_RAD` somebody stands before the shelf by one picture: those of every part that is not small.
 
-    Parts that the networks alone found are hidden where they are; they tell nothing of other pictures.
+    Only parts that both depth and the networks found tell of other pictures: what neither is sure of hides itself alone.
     """
     turns = found.camera.upright_turns
     upright = np.ascontiguousarray(np.rot90(found.mask, turns)).astype(np.uint8)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(upright, connectivity=8)
-    before = np.bincount(np.asarray(parts, np.int64).ravel(), weights=np.rot90(found.near, turns).ravel(), minlength=count)
+    labels = np.asarray(parts, np.int64).ravel()
+    before, seen = (np.bincount(labels, weights=np.rot90(m, turns).ravel(), minlength=count) for m in (found.near, found.seen))
     out = np.zeros(len(BEARINGS_RAD), bool)
     at = _column_bearings(found)
     for k in range(1, count):
         x, _, w, _, area = (int(n) for n in stats[k])
-        if area >= LARGE_SHARE * upright.size and before[k] > NEAR_SHARE * area:
-            low, high = sorted((float(at[x]), float(at[x + w])))
-            out |= (low - PARALLAX_RAD <= BEARINGS_RAD) & (high + PARALLAX_RAD >= BEARINGS_RAD)
+        if area >= LARGE_SHARE * upright.size and min(before[k], seen[k]) > NEAR_SHARE * area:
+            out |= _between(float(at[x]), float(at[x + w]))
+    return out
+
+
+def _between(a_rad: float, b_rad: float) -> NDArray[np.bool_]:
+    low, high = sorted((a_rad, b_rad))
+    return np.asarray((low - PARALLAX_RAD <= BEARINGS_RAD) & (high + PARALLAX_RAD >= BEARINGS_RAD))
+
+
+def beside_stereo(rgb: _Found, left: _Found) -> NDArray[np.bool_]:
+    """Bearings of the strips at the sides of an RGB picture that the pair does not see, where somebody was found in them.
+
+    No depth speaks for or against anybody there, and nothing is counted there: a whole strip is given for a few cells.
+    """
+    at, pair = _column_bearings(rgb), _column_bearings(left)
+    columns = np.rot90(rgb.mask, rgb.camera.upright_turns).sum(axis=0)
+    middle = (at[:-1] + at[1:]) / 2
+    out = np.zeros(len(BEARINGS_RAD), bool)
+    for strip in (middle < pair.min(), middle > pair.max()):
+        if columns[strip].sum() >= STRIP_CELLS:
+            ends = at[:-1][strip], at[1:][strip]
+            out |= (np.min(ends) <= BEARINGS_RAD) & (np.max(ends) >= BEARINGS_RAD)
     return out
 
 
@@ -200,8 +230,9 @@ def _column_bearings(found: _Found) -> Array:
     return np.asarray(np.arctan2(rays[:, 1], rays[:, 0]))
 
 
-def by_depth(frame: HeadFrame, gondola: Gondola, T_face_left: Array) -> tuple[list[Mask], list[Mask]]:
-    """Cells of left, right and RGB that show what stands before the shelf's front plane, and those that show shelf or floor."""
+def by_depth(frame: HeadFrame, gondola: Gondola, T_face_left: Array) -> tuple[list[Mask], list[Mask], NDArray[np.bool_]]:
+    """Cells of left, right and RGB that show what stands before the shelf's front plane, those that show shelf or floor, and in
+    which of `BEARINGS_RAD` something stands that is as tall as a person."""
     head = frame.head
     far_m = max(0.5, -float(T_face_left[1, 3])) + gondola.depth_m + BEHIND_M
     depth = foreground(head, frame.left, frame.right, far_m)
@@ -223,11 +254,20 @@ def by_depth(frame: HeadFrame, gondola: Gondola, T_face_left: Array) -> tuple[li
         behind &= textured(frame.left)[::SCALE, ::SCALE][: depth.shape[0], : depth.shape[1]]
         behind |= (np.abs(z) < FLOOR_M) & along
     f_b = i.fx_px / SCALE * head.baseline_m
-    distance = _outlines(near, depth, i.fx_px / SCALE, f_b)
+    distance, parts = _outlines(near, depth, i.fx_px / SCALE, f_b)
+    tall = np.zeros(len(BEARINGS_RAD), bool)
+    for r, c in parts:
+        low, high = np.percentile(z[r, c], (2, 98))
+        if high - low >= TALL_M:
+            rays = np.stack([columns[c], rows[r], np.ones(len(r))], axis=-1) @ head.left.T_base_optical[:3, :3].T
+            at = np.arctan2(rays[:, 1], rays[:, 0])
+            tall |= _between(float(at.min()), float(at.max()))
     # Whoever is cut by the left picture's border goes on beyond it, where the two others may see them.
     distance = np.pad(distance, BORDER_PX, mode="edge")
-    shelf = np.pad(np.where(behind, depth, 0.0), BORDER_PX)
-    return _on_all(head, distance, f_b, u, v, AROUND_PX), _on_all(head, shelf, f_b, u, v, 1)
+    shelf = np.zeros_like(depth)  # every other pixel fills the cells as well
+    shelf[::2, ::2] = np.where(behind, depth, 0.0)[::2, ::2]
+    shelf = np.pad(shelf, BORDER_PX)
+    return _on_all(head, distance, f_b, u, v, AROUND_PX), _on_all(head, shelf, f_b, u, v, 1), tall
 
 
 def _on_all(head: Head, distance: NDArray[np.float32], f_b: float, u: Array, v: Array, around_px: int) -> list[Mask]:
@@ -251,14 +291,18 @@ def _on_all(head: Head, distance: NDArray[np.float32], f_b: float, u: Array, v: 
     return [*masks, _on_rgb(head, points, wide=around_px > 1)]
 
 
-def _outlines(near: Mask, depth: NDArray[np.float32], focal_px: float, f_b: float) -> NDArray[np.float32]:
+def _outlines(
+    near: Mask, depth: NDArray[np.float32], focal_px: float, f_b: float
+) -> tuple[NDArray[np.float32], list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
     """Metres to what is as large as a part of a person, 0 elsewhere: filled to its convex outline, for plain cloth has holes.
+    And the rows and columns of each such part's own pixels.
 
     The left picture's first columns have no partner in the right one: who reaches up to them goes on through them.
     """
     opened = cv2.morphologyEx(near.astype(np.uint8), cv2.MORPH_OPEN, np.ones((OPEN_PX, OPEN_PX), np.uint8))
     count, found, stats, _ = cv2.connectedComponentsWithStats(opened)
     out = np.zeros(depth.shape, np.float32)
+    parts = []
     for k in range(1, count):
         x, y, w, h = (int(n) for n in stats[k, :4])
         part = np.asarray(found[y : y + h, x : x + w] == k)
@@ -273,7 +317,8 @@ def _outlines(near: Mask, depth: NDArray[np.float32], focal_px: float, f_b: floa
             shape[shape[:, x : x + UNMATCHED_PX].any(axis=1), :x] = 1
         out[(shape > 0) & (out == 0)] = middle
         out[y : y + h, x : x + w][part] = metres
-    return out
+        parts.append((points[:, 1].astype(np.int64), points[:, 0].astype(np.int64)))
+    return out, parts
 
 
 def _on_rgb(head: Head, points: Array, wide: bool) -> Mask:
