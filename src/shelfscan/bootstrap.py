@@ -15,10 +15,12 @@ from shelfscan.mission.runner import Limits
 from shelfscan.model.bundle import Bundle
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.imaging import Rgb
-from shelfscan.ports import Detector, Embedder, Ledger, TagReader
+from shelfscan.ports import Detector, Embedder, Ledger, PeopleFinder, TagReader
 
 if TYPE_CHECKING:
+    from shelfscan.model.store import Store
     from shelfscan.perception.photo import PhotoDetector
+    from shelfscan.perception.privacy import PrivacyFilter
     from shelfscan.perception.recognise import Recogniser
     from shelfscan.pipeline import ScanPipeline
     from shelfscan.sim.faults import Faults
@@ -117,6 +119,40 @@ def make_tag_reader(config: Config, catalogue: Catalogue | None = None) -> TagRe
             codes = ZxingCodeReader(thorough=False).read
         return PriceTagReader(run, details=whole_tag, codes=codes, decimals=decimals)
     return PriceTagReader(run, second=whole_tag if wanted == "auto" else None, decimals=decimals)
+
+
+def make_privacy(store: Store, config: Config) -> PrivacyFilter | None:
+    """What makes people unreadable in captures, or None where that is switched off. Raises `MissingModel`."""
+    if not config.privacy.blur:
+        return None
+    from shelfscan.perception.privacy import PrivacyFilter
+
+    return PrivacyFilter(store, make_people_finders(config))
+
+
+def make_people_finders(config: Config) -> list[PeopleFinder]:
+    """The networks that find people: the project's own, and BlazeFace. Raises `MissingModel` naming what is absent."""
+    from shelfscan.adapters.faces_blaze import BlazeFaces, blaze_available
+
+    finders = [_people_net(config)]
+    if config.privacy.faces == "blaze" or (config.privacy.faces == "auto" and blaze_available()):
+        finders.append(BlazeFaces(threads=config.privacy.threads))
+    return finders
+
+
+def _people_net(config: Config) -> PeopleFinder:
+    p = config.privacy
+    models = in_use(p.model, config.models.folder)
+    try:
+        if _backend(p.backend) == "openvino":
+            from shelfscan.adapters.people_openvino import OpenvinoPeople
+
+            return OpenvinoPeople(p.model, threads=p.threads, models=models)
+        from shelfscan.adapters.people_onnx import OnnxPeople
+
+        return OnnxPeople(p.model, threads=p.threads, models=models)
+    except ImportError as e:
+        raise MissingModel(f"privacy backend {p.backend!r} is not installed: {e}") from e
 
 
 def make_recogniser(

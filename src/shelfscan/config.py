@@ -82,6 +82,22 @@ class RosConfig(_Section):
     ready_timeout_s: float = Field(default=90.0, gt=0)
 
 
+class PrivacyConfig(_Section):
+    """People in the pictures. ``blur``: they are found and made unreadable in capture.
+
+    ``backend`` and ``threads`` are the network ``model``'s; ``faces``: whether BlazeFace looks as well (auto: where it is
+    installed). ``retention_days``: pictures, recordings and evidence of runs that began longer ago are deleted; None: they are
+    kept until somebody does (`shelfscan retention apply`).
+    """
+
+    blur: bool = True
+    model: str = "people"
+    backend: Literal["auto", "onnx", "openvino"] = "auto"
+    faces: Literal["auto", "blaze", "none"] = "auto"
+    threads: int = Field(default=1, ge=1, le=256)
+    retention_days: float | None = Field(default=None, ge=0, le=36500)
+
+
 class ApprovalConfig(_Section):
     """What may post to the WMS without a person. Off unless ``auto_post`` says otherwise; see `ApprovalPolicy`."""
 
@@ -111,6 +127,7 @@ class Config(_Section):
     recognition: RecognitionConfig = RecognitionConfig()
     tags: TagsConfig = TagsConfig()
     mission: MissionConfig = MissionConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     sim: SimConfig = SimConfig()
     ros: RosConfig = RosConfig()
     wms: WmsConfig = WmsConfig()

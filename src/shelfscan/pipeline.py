@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from shelfscan.errors import SensorError
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.geometry import apply, inverse
@@ -19,8 +20,9 @@ from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, P
 from shelfscan.model.store import BinPlace, Store
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
 from shelfscan.perception.fronts import front_grid
+from shelfscan.perception.hidden import Hidden, cells_of, hidden_of
 from shelfscan.perception.localise import FaceView, box_depth, view_of
-from shelfscan.perception.looks import planned_looks
+from shelfscan.perception.looks import HIDDEN_SHARE, planned_looks
 from shelfscan.perception.recognise import Recogniser
 from shelfscan.perception.upright import upright_size
 from shelfscan.ports import Detector, TagReader, TagText
@@ -89,18 +91,21 @@ class ScanPipeline:
         else:
             for frame in bundle.frames:
                 name = frame.head.name
-                problem = _unusable(frame)
+                hidden, problem = _hidden(frame)
+                problem = problem or _unusable(frame)
                 with stage("decode"):
                     picture = None if problem else _decode(frame)
                 if picture is None:
                     warnings.append(f"{name}: {problem or 'the RGB picture cannot be decoded'}")
                     continue
                 with stage("depth"):
-                    view = view_of(bundle, frame, self._store)
+                    view = view_of(bundle, frame, self._store, hidden)
                 if view is None:
                     warnings.append(f"{name}: looks at no gondola face")
                     continue
                 quality[f"{name}.depth_valid"] = round(view.valid_fraction, 4)
+                if view.hidden.any():
+                    quality[f"{name}.hidden"] = round(float(view.hidden.mean()), 4)
                 if view.valid_fraction < MIN_VALID_DEPTH:
                     share = f"{view.valid_fraction:.0%}"
                     warnings.append(f"{name}: hardly any depth ({share}); stereo pair swapped, covered or dark?")
@@ -155,6 +160,8 @@ class ScanPipeline:
         for n, (box, score) in enumerate(zip(products.boxes_px.tolist(), products.scores.tolist(), strict=True)):
             x0, y0, x1, y1 = (float(v) for v in box)
             if x0 < CUT_PX or y0 < CUT_PX or x1 > w - CUT_PX or y1 > h - CUT_PX:
+                continue
+            if view.hidden_share((x0, y0, x1, y1)) > HIDDEN_SHARE:
                 continue
             depth, sure = box_depth(view.depth, (x0, y0, x1, y1))
             if not math.isfinite(depth):
@@ -215,6 +222,8 @@ class ScanPipeline:
         standoff = -float(view.eye_face_m[1])
         for box, score in zip(boxes.boxes_px.tolist(), boxes.scores.tolist(), strict=True):
             x0, y0, x1, y1 = (float(v) for v in box)
+            if view.hidden_share((x0, y0, x1, y1)) > HIDDEN_SHARE:
+                continue
             depth, _ = box_depth(view.depth, (x0, y0, x1, y1))
             # Tags hang on the shelf's edge: without depth the front plane is where they are.
             p = view.to_face(((x0 + x1) / 2, (y0 + y1) / 2), depth if math.isfinite(depth) else standoff)
@@ -265,6 +274,18 @@ class ScanPipeline:
 
 def _rounded(p: np.ndarray) -> tuple[float, float, float]:
     return (round(float(p[0]), 4), round(float(p[1]), 4), round(float(p[2]), 4))
+
+
+def _hidden(frame: HeadFrame) -> tuple[Hidden | None, str]:
+    """What was made unreadable of a frame, and why that cannot be told, or an empty text."""
+    try:
+        hidden = hidden_of(frame.rgb_jpeg)
+    except SensorError as e:
+        return None, str(e)
+    left, rgb = (cells_of(i.height_px, i.width_px) for i in (frame.head.left.intrinsics, frame.head.rgb.intrinsics))
+    if hidden is not None and (hidden.left.shape, hidden.right.shape, hidden.rgb.shape) != (left, left, rgb):
+        return None, "what is hidden in the pictures is noted for other sizes"
+    return hidden, ""
 
 
 def _unusable(frame: HeadFrame) -> str:

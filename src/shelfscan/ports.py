@@ -40,6 +40,19 @@ class Embedder(Protocol):
         ...
 
 
+class PeopleFinder(Protocol):
+    """Finds people, and parts of them, in an upright RGB picture."""
+
+    def find(self, picture: Rgb) -> NDArray[np.bool_]:
+        """(h, w) bool, True where a person may be, over the whole ``picture`` ((H, W, 3) uint8 RGB) at any resolution."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Model and backend in one line, for reports."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TagText:
     """What stands on a price tag; empty where it could not be read for sure.

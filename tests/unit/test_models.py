@@ -20,7 +20,7 @@ from shelfscan.paths import ROOT
 MODELS = ROOT / "models"
 
 
-@pytest.mark.parametrize("name", ["detector", "embedder"])
+@pytest.mark.parametrize("name", ["detector", "embedder", "people"])
 def test_a_shipped_model_says_all_of_itself(name: str) -> None:
     entry = manifest(MODELS)[name]
     for field in ("licence", "card", "data", "input", "outputs", "command"):

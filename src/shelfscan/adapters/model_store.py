@@ -139,22 +139,24 @@ def faults(version: Version) -> list[str]:
             size = path.stat().st_size
             if said.bytes != size:
                 out.append(f"{folder}/manifest.json: {version.name}: bytes: {said.bytes}, {said.file} has {size}")
-            _open(path)
+            _open(path, detects=bool(entry.classes))
         except BadInput as e:
             out += e.problems
     return out
 
 
-def _open(path: Path) -> None:
-    """Raise `MissingModel` unless the file can be run and has the shapes of its kind."""
-    from shelfscan.adapters import _pack_embedder, _shelf_detector
+def _open(path: Path, *, detects: bool) -> None:
+    """Raise `MissingModel` unless the file can be run and has the shapes of its kind; ``detects``: its entry names classes."""
+    from shelfscan.adapters import _pack_embedder, _people_net, _shelf_detector
     from shelfscan.adapters._onnx import open_session
 
     session = open_session(path, 1)
     inputs = {i.name: i.shape for i in session.get_inputs()}
     outputs = {o.name: o.shape for o in session.get_outputs()}
-    if "image" in inputs:
+    if "image" in inputs and (detects or "distances" in outputs):
         _shelf_detector.check_shapes(path, inputs, outputs)
+    elif "image" in inputs:
+        _people_net.check_shapes(path, inputs.get("image"), outputs.get("scores"))
     elif "crops" in inputs:
         _pack_embedder.expect_shapes(path, inputs.get("crops"), outputs.get("embedding"))
 

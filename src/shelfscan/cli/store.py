@@ -33,12 +33,15 @@ def build(
     messy: Annotated[
         int, typer.Option(min=0, max=2, help="Disorder and sensing faults: 0 none, 1 a normal night, 2 a bad one.")
     ] = 0,
+    people: Annotated[
+        int, typer.Option(min=0, max=500, help="People before the shelves; their faces and bodies must be blurred in capture.")
+    ] = 0,
 ) -> None:
     """Build a simulated store bundle; the same seed and options give the same bytes."""
     from shelfscan.sim.build import build_store
 
     with progress("building the store") as report:
-        build_store(out_dir, seed=seed, size=size.value, messy=messy, progress=report)
+        build_store(out_dir, seed=seed, size=size.value, messy=messy, people=people, progress=report)
     out.print(f"{out_dir}: {size.value} store, seed {seed}, messy {messy}", highlight=False)
 
 

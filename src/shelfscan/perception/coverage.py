@@ -22,7 +22,7 @@ BLOCK_CELLS = 11
 
 @dataclass(frozen=True)
 class FrontSeen:
-    """Cells (R, C) of one bin's front: seen within the angle, and hidden by something before the shelf."""
+    """Cells (R, C) of one bin's front: seen within the angle, and hidden by something before the shelf or made unreadable."""
 
     place: BinPlace
     seen: NDArray[np.bool_]
@@ -49,7 +49,7 @@ def fronts_seen(view: FaceView, T_face_base: NDArray[np.float64], places: Sequen
         px = view.to_pixels(middle) / GRID
         rows = np.clip(px[..., 1], 0, view.depth.shape[0] - 1).astype(np.int64)
         cols = np.clip(px[..., 0], 0, view.depth.shape[1] - 1).astype(np.int64)
-        hidden = cells & before[rows, cols]
+        hidden = cells & (before | view.hidden)[rows, cols]
         out.append(FrontSeen(place, cells & ~hidden, hidden))
     return out
 

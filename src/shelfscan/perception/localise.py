@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfscan.model.geometry import Array, apply, inverse
-from shelfscan.model.imaging import FrameBundle, Head, HeadFrame
+from shelfscan.model.imaging import Camera, FrameBundle, Head, HeadFrame
 from shelfscan.model.store import Gondola, Store
 from shelfscan.perception.before import SCALE, foreground
+from shelfscan.perception.hidden import Hidden, Mask, pixels_of
 from shelfscan.perception.stereo import depth_map
 from shelfscan.perception.upright import to_sensor, to_upright, upright_size
 
@@ -28,8 +29,9 @@ class FaceView:
     """One head's view of one gondola face.
 
     ``depth``: (h/GRID, w/GRID) float32 metres along the RGB optical axis on the upright picture, NaN where unknown;
-    ``points_face``: (N, 3) float32 what stereo measured, in the face frame. ``before``: as ``depth``, but coarse, from
-    right before the camera on and with bare surfaces filled (see `foreground`): what hides the shelf.
+    ``points_face``: (N, 3) float32 what stereo measured, in the face frame; ``valid_fraction``: of what was not made
+    unreadable. ``before``: as ``depth``, but coarse, from right before the camera on and with bare surfaces filled (see
+    `foreground`): what hides the shelf. ``hidden``: as ``depth``, True where the RGB picture was made unreadable (a person).
     """
 
     head: Head
@@ -40,6 +42,13 @@ class FaceView:
     points_face: NDArray[np.float32]
     valid_fraction: float
     before: NDArray[np.float32]
+    hidden: Mask
+
+    def hidden_share(self, box_px: tuple[float, float, float, float]) -> float:
+        """How much of a box of upright RGB pixels was made unreadable, 0..1; 1 for a box outside the picture."""
+        x0, y0, x1, y1 = box_px
+        part = self.hidden[int(max(0, y0)) // GRID : math.ceil(y1 / GRID), int(max(0, x0)) // GRID : math.ceil(x1 / GRID)]
+        return float(part.mean()) if part.size else 1.0
 
     @property
     def eye_face_m(self) -> Array:
@@ -69,8 +78,11 @@ def facing_gondola(store: Store, T_map_camera: Array) -> Gondola | None:
     return best[1] if best else None
 
 
-def view_of(bundle: FrameBundle, frame: HeadFrame, store: Store) -> FaceView | None:
-    """The face a head sees with its depth on the RGB picture; None when it looks at no face."""
+def view_of(bundle: FrameBundle, frame: HeadFrame, store: Store, hidden: Hidden | None = None) -> FaceView | None:
+    """The face a head sees with its depth on the RGB picture; None when it looks at no face.
+
+    ``hidden``: what was made unreadable of the frame's pictures; there is no depth there.
+    """
     head = frame.head
     T_map_rgb = bundle.T_map_base @ head.rgb.T_base_optical
     gondola = facing_gondola(store, T_map_rgb)
@@ -80,6 +92,10 @@ def view_of(bundle: FrameBundle, frame: HeadFrame, store: Store) -> FaceView | N
     T_face_left = inverse(T_map_face) @ bundle.T_map_base @ head.left.T_base_optical
     standoff = -float(T_face_left[1, 3])
     depth = depth_map(head, frame.left, frame.right, max(0.3, standoff - BEFORE_M), standoff + gondola.depth_m + BEHIND_M)
+    judged = np.ones(depth.shape, bool)
+    if hidden is not None and hidden.any:
+        gone = _unreadable(head, hidden, depth, 1)
+        depth[gone], judged = np.nan, ~gone
     sub = depth[::2, ::2]
     rows, cols = np.nonzero(np.isfinite(sub))
     z = sub[rows, cols].astype(np.float64)
@@ -91,13 +107,40 @@ def view_of(bundle: FrameBundle, frame: HeadFrame, store: Store) -> FaceView | N
         T_map_face,
         _on_rgb(head, points),
         apply(T_face_left, points).astype(np.float32),
-        float(np.isfinite(depth).mean()),
-        _foreground(head, frame, standoff + gondola.depth_m + BEHIND_M),
+        # A person who fills the picture is no fault of the pair.
+        float(np.isfinite(depth[judged]).mean()) if judged.any() else 1.0,
+        _foreground(head, frame, standoff + gondola.depth_m + BEHIND_M, hidden),
+        _hidden_grid(head.rgb, hidden),
     )
 
 
-def _foreground(head: Head, frame: HeadFrame, far_m: float) -> NDArray[np.float32]:
+def _unreadable(head: Head, hidden: Hidden, depth: NDArray[np.float32], scale: int) -> Mask:
+    """Pixels of the left picture, reduced by ``scale``, that are hidden or were matched with hidden ones of the right."""
+    h, w = head.left.intrinsics.height_px, head.left.intrinsics.width_px
+    rows, columns = depth.shape
+    left, right = (pixels_of(m, h, w)[::scale, ::scale][:rows, :columns] for m in (hidden.left, hidden.right))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = np.nan_to_num(head.left.intrinsics.fx_px * head.baseline_m / scale / depth)
+    matched = np.clip(np.arange(columns) - shift, 0, columns - 1).astype(np.int64)
+    return np.asarray(left | np.take_along_axis(right, matched, axis=1))
+
+
+def _hidden_grid(camera: Camera, hidden: Hidden | None) -> Mask:
+    w, h = upright_size(camera)
+    rows, columns = math.ceil(h / GRID), math.ceil(w / GRID)
+    if hidden is None:
+        return np.zeros((rows, columns), bool)
+    i = camera.intrinsics
+    turned = np.rot90(pixels_of(hidden.rgb, i.height_px, i.width_px), camera.upright_turns)
+    # Hidden when any of its pixels is; the corners tell, for a cell of the mask is larger.
+    bottom, right = (np.minimum(np.arange(n) * GRID + GRID - 1, end - 1) for n, end in ((rows, h), (columns, w)))
+    return np.asarray(turned[::GRID, ::GRID] | turned[np.ix_(bottom, right)])
+
+
+def _foreground(head: Head, frame: HeadFrame, far_m: float, hidden: Hidden | None) -> NDArray[np.float32]:
     depth = foreground(head, frame.left, frame.right, far_m)
+    if hidden is not None and hidden.any:
+        depth[_unreadable(head, hidden, depth, SCALE)] = np.nan
     rows, cols = np.nonzero(np.isfinite(depth))
     middle = (SCALE - 1) / 2  # of the pixels that were made one
     pixels = np.stack([SCALE * cols + middle, SCALE * rows + middle], axis=-1)

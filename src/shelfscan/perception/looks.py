@@ -24,6 +24,8 @@ REACH_M = 0.65
 LEAST_KNOWN = 0.15
 LEAST_COSINE = 0.75
 LEAST_PX = 12
+#: A crop of which more was made unreadable shows a blur, not a product.
+HIDDEN_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def planned_looks(
             px = view.to_pixels(np.array([[u, depth, v] for u in (x - half, x + half) for v in (foot, top)]))
             (x0, y0), (x1, y1) = px.min(axis=0), px.max(axis=0)
             if x0 < 0 or y0 < 0 or x1 > width_px or y1 > height_px or min(x1 - x0, y1 - y0) < LEAST_PX:
+                continue
+            if view.hidden_share((x0, y0, x1, y1)) > HIDDEN_SHARE:
                 continue
             crop = picture[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1]
             out.append(PlannedLook(place.bin_id, column, row, depth, cosine, crop))

@@ -20,6 +20,7 @@ from shelfscan_msgs.msg import HeadFrame
 from shelfscan_msgs.srv import Capture
 from std_srvs.srv import Trigger
 
+from shelfscan.bootstrap import make_privacy
 from shelfscan.errors import SensorError
 from shelfscan.ros import convert, qos
 from shelfscan.ros.frame_sync import Arrived, FrameSync
@@ -55,8 +56,10 @@ class CaptureNode(ShelfscanNode):
         self.declare_parameter("raw_rgb", False)
 
     def acquire(self) -> None:
-        self._heads = self.load_store().robot.rig.heads
-        self._triggered = self.load_settings().ros.robot == "simulator"
+        store, settings = self.load_store(), self.load_settings()
+        self._heads = store.robot.rig.heads
+        self._triggered = settings.ros.robot == "simulator"
+        self._privacy = make_privacy(store.store, settings)
         raw = bool(self.get_parameter("raw_rgb").value)
         self._topics = {(h.name, c): t for h in self._heads for c, t in convert.camera_topics(h.name).items()}
         if raw:
@@ -181,7 +184,11 @@ class CaptureNode(ShelfscanNode):
                 )
             )
         # A capture nobody can read must fail here, where it can be taken again.
-        convert.bundle_from_msgs(messages)
+        bundle = convert.bundle_from_msgs(messages)
+        if self._privacy is not None:
+            # Nothing leaves this process before the people in it are unreadable.
+            for message, frame in zip(messages, self._privacy.apply(bundle).frames, strict=True):
+                convert.replace_pictures(message, frame)
         for message in messages:
             self._frames.publish(message)
         return capture_id

@@ -26,7 +26,7 @@ from shelfscan.adapters.frame_msgs import (
 )
 from shelfscan.errors import SensorError
 from shelfscan.model.geometry import Array, Pose2D, from_quaternion, pose2d_of, quaternion_of
-from shelfscan.model.imaging import Camera, FrameBundle, Gray, Head, Intrinsics
+from shelfscan.model.imaging import Camera, FrameBundle, Gray, Head, HeadFrame, Intrinsics
 
 JPEG_QUALITY = 90
 #: OpenCV's conversion to one channel, by ROS encoding.
@@ -233,6 +233,15 @@ def bundle_to_msgs(bundle: FrameBundle) -> list[HeadFrameMsg]:
     return out
 
 
+def replace_pictures(message: HeadFrameMsg, frame: HeadFrame) -> None:
+    """Put a frame's pictures into a message of the same head, in place; their stamps and frames stay."""
+    for field, gray in (("left", frame.left), ("right", frame.right)):
+        header = getattr(message, field).header
+        setattr(message, field, to_image(gray, stamp_ns_of(header.stamp), header.frame_id))
+    header = message.rgb.header
+    message.rgb = to_compressed(frame.rgb_jpeg, stamp_ns_of(header.stamp), header.frame_id)
+
+
 def to_mono8(image: Image) -> Image:
     """The picture itself when it is mono8, else one made of it. Raises `SensorError` for other encodings or sizes."""
     if image.encoding in GRAY_ENCODINGS:
@@ -288,6 +297,7 @@ __all__ = [
     "jpeg_of",
     "matrix_of",
     "optical_frame",
+    "replace_pictures",
     "pose2d_from",
     "stamp_ns_of",
     "to_camera_info",

@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from shelfscan.sim.gallery import render_gallery
 from shelfscan.sim.layout import EDGE_M, SIZES, make_layout
 from shelfscan.sim.merchandise import catalogue_of, merchandise
 from shelfscan.sim.packaging import make_packs
+from shelfscan.sim.people import place_people
 from shelfscan.sim.reachability import reachable_bins
 from shelfscan.sim.scene import Scene, SceneTag
 from shelfscan.sim.stock import MESSINESS, BinTruth, Messiness, stock_store
@@ -33,10 +35,18 @@ Report = Callable[[str, float], None]
 
 
 def build_store(
-    out: Path, *, seed: int, size: str, messy: int = 0, progress: Report | None = None, gallery_pictures: int = 2
+    out: Path,
+    *,
+    seed: int,
+    size: str,
+    messy: int = 0,
+    people: int = 0,
+    progress: Report | None = None,
+    gallery_pictures: int = 2,
 ) -> None:
     """Write a bundle; the same seed and options give the same bytes. Nothing half-done is left behind.
 
+    ``people``: how many stand before its shelves; without them the bytes are those of a store built before there were any.
     Raises `BadInput` for an unknown size or level, or when ``out`` holds something that is not a store bundle.
     """
     if size not in SIZES or messy not in MESSINESS:
@@ -48,13 +58,13 @@ def build_store(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         made = Path(scratch) / "bundle"
         made.mkdir()
-        _build(made, seed, size, messy, progress or (lambda what, done: None), gallery_pictures)
+        _build(made, seed, size, messy, people, progress or (lambda what, done: None), gallery_pictures)
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
 
 
-def _build(root: Path, seed: int, size: str, level: int, report: Report, gallery_pictures: int) -> None:
+def _build(root: Path, seed: int, size: str, level: int, people: int, report: Report, gallery_pictures: int) -> None:
     report("layout", 0.0)
     messy = MESSINESS[level]
     layout = make_layout(size, seed)
@@ -66,6 +76,7 @@ def _build(root: Path, seed: int, size: str, level: int, report: Report, gallery
     items, truths = stock_store(store, plan, by_sku, messy, seed)
     tags, prices = _tags(store, plan, catalogue, messy, seed)
     scene = Scene(seed, size, level, by_sku, tuple(items), tuple(tags), layout.boxes, layout.lights, messy.sensing)
+    scene = replace(scene, people=place_people(store, people, seed))
     document = yaml.safe_load(default_robot_file().read_text(encoding="utf-8"))
     document["dock"] = {"x_m": layout.dock.x_m, "y_m": layout.dock.y_m, "yaw_rad": layout.dock.yaw_rad}
     robot = robot_model(document, "robot.yaml")

@@ -12,6 +12,7 @@ from shelfscan.model.grid import OccupancyGrid
 from shelfscan.model.imaging import Camera
 from shelfscan.model.robot import RobotModel
 from shelfscan.model.store import BinPlace, Store
+from shelfscan.sim.people import blockers
 from shelfscan.sim.scene import Scene, SceneBox
 
 #: "In full" allows the face normal to be missed by this much (contract).
@@ -27,7 +28,7 @@ def reachable_bins(scene: Scene, store: Store, robot: RobotModel, grid: Occupanc
 
     Allowed: standoff within the robot's limits, the footprint on free cells, heads facing the shelf.
     """
-    boxes = _Boxes(scene.boxes)
+    boxes = _Boxes((*scene.boxes, *blockers(scene.people)))
     standoffs = sorted({robot.standoff_m, robot.standoff_min_m, robot.standoff_max_m}, key=lambda s: abs(s - robot.standoff_m))
     out: dict[str, bool] = {}
     for place in store.places.values():

@@ -68,6 +68,22 @@ class SceneBox:
 
 
 @dataclass(frozen=True, slots=True)
+class ScenePerson:
+    """Somebody in the store: where the feet are, where the front is turned (yaw 0 faces -y), how tall and in which pose.
+
+    ``look`` seeds face, hair and clothes (`shelfscan.sim.people`).
+    """
+
+    person_id: str
+    x_m: float
+    y_m: float
+    yaw_rad: float
+    height_m: float
+    pose: str
+    look: int
+
+
+@dataclass(frozen=True, slots=True)
 class SceneLight:
     """A ceiling lamp pointing down; ``intensity`` 1 is normal."""
 
@@ -105,10 +121,14 @@ class Scene:
     boxes: tuple[SceneBox, ...]
     lights: tuple[SceneLight, ...]
     sensing: Sensing = field(default_factory=Sensing)
+    people: tuple[ScenePerson, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write as JSON (stable order, byte for byte the same for the same scene)."""
-        path.write_text(json.dumps(asdict(self), separators=(",", ":"), sort_keys=True))
+        document = asdict(self)
+        if not self.people:  # a store without people is written as before there were any
+            del document["people"]
+        path.write_text(json.dumps(document, separators=(",", ":"), sort_keys=True))
 
     @staticmethod
     def load(path: Path) -> Scene:
@@ -124,6 +144,7 @@ class Scene:
             boxes=tuple(SceneBox(**{**b, "rgb": tuple(b["rgb"])}) for b in d["boxes"]),
             lights=tuple(SceneLight(**i) for i in d["lights"]),
             sensing=Sensing(**d["sensing"]),
+            people=tuple(ScenePerson(**p) for p in d.get("people", ())),
         )
 
 

@@ -18,7 +18,8 @@ from shelfscan.model.robot import RobotModel
 from shelfscan.sim.artwork import pack_texture
 from shelfscan.sim.meshes import Mesh, pack_mesh
 from shelfscan.sim.packaging import PackSpec
-from shelfscan.sim.scene import Scene, SceneTag
+from shelfscan.sim.people import Look, cloth_texture, face_texture, figure, head_mesh, torso_mesh
+from shelfscan.sim.scene import Scene, ScenePerson, SceneTag
 from shelfscan.sim.tags import HEIGHT_PX, WIDTH_PX, draw_tag, tag_style
 
 CELL_PX = 256
@@ -26,7 +27,7 @@ ATLAS_PX = 4096
 TAG_CELL_PX = (704, 404)
 #: OpenGL's fixed pipeline lights at most eight lamps.
 MAX_LAMPS = 7
-GROUP_FURNITURE, GROUP_ITEMS, GROUP_TAGS = 0, 1, 2
+GROUP_FURNITURE, GROUP_ITEMS, GROUP_TAGS, GROUP_PEOPLE = 0, 1, 2, 3
 TAG_THICK_M = 0.0015
 
 
@@ -193,6 +194,8 @@ def build_world(
         baseline = head.right.T_base_optical[:3, 3] - head.left.T_base_optical[:3, 3]
         add_camera(base, f"{head.name}/right", head.right, baseline * (scene.sensing.baseline_scale - 1.0))
         add_camera(base, f"{head.name}/rgb", head.rgb)
+    # After the base: the renderer moves the first mocap body.
+    add_people(spec, [p for p in scene.people if wanted(p.x_m, p.y_m)])
     return spec.compile()
 
 
@@ -245,6 +248,48 @@ def _add_tags(spec: mujoco.MjSpec, world: mujoco.MjsBody, tags: Sequence[SceneTa
             group=GROUP_TAGS,
         )
     atlas.close()
+
+
+def add_people(spec: mujoco.MjSpec, people: Sequence[ScenePerson]) -> None:
+    """Everybody as a mocap body called like the person; geoms are ``<person_id>/<role>/<part>`` (see `Part`)."""
+    if not people:
+        return
+    atlas = Atlas(spec, "people", (CELL_PX, CELL_PX), 2 * len(people))
+    for person in people:
+        look = Look.of(person.look)
+        body = spec.worldbody.add_body(
+            name=person.person_id, mocap=True, pos=[person.x_m, person.y_m, 0.0], quat=_about_z(person.yaw_rad)
+        )
+        drawn = {
+            "head": atlas.add(face_texture(look, person.look)),
+            "torso": atlas.add(cloth_texture(look, person.look)),
+        }
+        for part in figure(person):
+            name = f"{person.person_id}/{part.role}/{part.name}"
+            common = {"name": name, "contype": 0, "conaffinity": 0, "group": GROUP_PEOPLE}
+            if part.shape == "capsule":
+                ends = [*part.a, *part.b]
+                size = [part.size[0], 0, 0]
+                body.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=ends, size=size, rgba=[*part.rgb, 1.0], **common)
+            elif part.shape in ("ellipsoid", "box"):
+                kind = mujoco.mjtGeom.mjGEOM_ELLIPSOID if part.shape == "ellipsoid" else mujoco.mjtGeom.mjGEOM_BOX
+                body.add_geom(type=kind, pos=part.a, size=part.size, rgba=[*part.rgb, 1.0], **common)
+            else:
+                axis = part.b - part.a
+                length = float(np.linalg.norm(axis))
+                mesh = head_mesh(part.size) if part.shape == "head" else torso_mesh(length, part.size)
+                material, sides = drawn[part.shape]
+                add_mesh(spec, name, mesh, sides)
+                body.add_geom(
+                    type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, material=material, pos=part.a, quat=_leaning(axis), **common
+                )
+    atlas.close()
+
+
+def _leaning(axis: Array) -> list[float]:
+    """The turn about x that takes z to an axis of the y-z plane."""
+    angle = -math.atan2(float(axis[1]), float(axis[2]))
+    return [math.cos(angle / 2), math.sin(angle / 2), 0.0, 0.0]
 
 
 def _card(width_m: float, height_m: float) -> Mesh:

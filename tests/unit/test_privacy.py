@@ -1,0 +1,152 @@
+"""People are made unreadable before a capture is passed on, whoever found them; nobody found leaves every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from fakes.captures import capture
+from fakes.people import FakePeople
+
+from shelfscan.bundle import load_bundle
+from shelfscan.errors import SensorError
+from shelfscan.model.bundle import Bundle
+from shelfscan.model.imaging import FrameBundle, HeadFrame
+from shelfscan.paths import shared_file
+from shelfscan.perception.hidden import Hidden, cells_of, hidden_of, pixels_of, with_hidden
+from shelfscan.perception.localise import view_of
+from shelfscan.perception.privacy import PrivacyFilter, hide
+
+SPOT = (0.2, 0.3, 0.7, 0.8)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Bundle:
+    return load_bundle(shared_file("maps", "demo"))
+
+
+def decoded(frame: HeadFrame) -> np.ndarray:
+    return np.asarray(cv2.imdecode(np.frombuffer(frame.rgb_jpeg, np.uint8), cv2.IMREAD_COLOR))
+
+
+def noisy(n: int) -> FrameBundle:
+    """A capture whose pictures are noise all over: any of it that stays is seen to stay."""
+    bundle = capture(n)
+    rng = np.random.default_rng(n)
+    frames = []
+    for f in bundle.frames:
+        i = f.head.rgb.intrinsics
+        picture = rng.integers(0, 255, (i.height_px // 8 + 1, i.width_px // 8 + 1, 3)).astype(np.uint8)
+        picture = picture.repeat(8, 0).repeat(8, 1)[: i.height_px, : i.width_px]
+        frames.append(replace(f, rgb_jpeg=cv2.imencode(".jpg", picture)[1].tobytes()))
+    return replace(bundle, frames=tuple(frames))
+
+
+def test_nobody_found_leaves_every_pixel_and_says_that_it_looked(demo: Bundle) -> None:
+    fake = FakePeople(None)
+    before = noisy(1)
+    after = PrivacyFilter(demo.store, [fake]).apply(before)
+    for a, b in zip(before.frames, after.frames, strict=True):
+        assert np.array_equal(a.left, b.left) and np.array_equal(a.right, b.right)
+        assert np.array_equal(decoded(a), decoded(b))
+        hidden = hidden_of(b.rgb_jpeg)
+        assert hidden is not None and not hidden.any
+    assert len(fake.seen) == 6, "left, right and RGB of both heads"
+
+
+def test_what_is_found_is_unreadable_in_all_pictures_and_the_rest_stays(demo: Bundle) -> None:
+    before = noisy(2)
+    after = PrivacyFilter(demo.store, [FakePeople(None), FakePeople(SPOT)]).apply(before)
+    for a, b in zip(before.frames, after.frames, strict=True):
+        hidden = hidden_of(b.rgb_jpeg)
+        assert hidden is not None
+        pictures = ((a.left, b.left, hidden.left), (a.right, b.right, hidden.right), (decoded(a), decoded(b), hidden.rgb))
+        for was, now, mask in pictures:
+            assert 0.24 < mask.mean() < 0.34
+            px = pixels_of(mask, *was.shape[:2])
+            # Nothing of the noise is left: what is there is smooth, and says nothing of what was.
+            inside = cv2.erode(px.astype(np.uint8), np.ones((33, 33))).astype(bool)
+            assert (
+                np.abs(cv2.Laplacian(now, cv2.CV_32F))[inside].mean()
+                < 3.0
+                < np.abs(cv2.Laplacian(was, cv2.CV_32F))[inside].mean()
+            )
+            assert abs(np.corrcoef(was[inside].ravel(), now[inside].ravel())[0, 1]) < 0.1
+        outside = ~pixels_of(hidden.left, *a.left.shape)
+        assert np.array_equal(a.left[outside], b.left[outside]) and np.array_equal(a.right[outside], b.right[outside])
+
+
+def test_where_it_was_found_is_where_it_is_hidden(demo: Bundle) -> None:
+    """The spot is off the middle, so a wrong turn of the portrait pictures would be seen."""
+    where = (0.25, 0.1, 0.5, 0.25)
+    after = PrivacyFilter(demo.store, [FakePeople(where)]).apply(noisy(3))
+    for f in after.frames:
+        hidden = hidden_of(f.rgb_jpeg)
+        assert hidden is not None
+        for mask, camera in ((hidden.left, f.head.left), (hidden.right, f.head.right), (hidden.rgb, f.head.rgb)):
+            i = camera.intrinsics
+            upright = np.rot90(pixels_of(mask, i.height_px, i.width_px), camera.upright_turns)
+            rows, columns = np.nonzero(upright)
+            found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            h, w = upright.shape
+            for got, want, size in zip(found, where, (w, h, w, h), strict=True):
+                assert abs(got / size - want) < 60 / size
+
+
+def test_a_cameras_own_mark_is_not_believed(demo: Bundle) -> None:
+    before = noisy(4)
+    none = [np.zeros(cells_of(i.height_px, i.width_px), bool) for i in (before.frames[0].head.left.intrinsics,) * 2]
+    i = before.frames[0].head.rgb.intrinsics
+    mark = Hidden(none[0], none[1], np.zeros(cells_of(i.height_px, i.width_px), bool))
+    forged = replace(before, frames=tuple(replace(f, rgb_jpeg=with_hidden(f.rgb_jpeg, mark)) for f in before.frames))
+    privacy = PrivacyFilter(demo.store, [FakePeople(SPOT)])
+    for f in privacy.apply(forged).frames:
+        found = hidden_of(f.rgb_jpeg)
+        assert found is not None and found.any
+    # A recording's mark is: replayed, it must give the pictures that the live run had.
+    again = privacy.apply(forged, believe_marks=True)
+    assert all(a is b for a, b in zip(again.frames, forged.frames, strict=True))
+
+
+def test_nothing_of_the_first_file_is_left_in_the_new_one(demo: Bundle) -> None:
+    """A camera may put a thumbnail of the whole picture into the header."""
+    before = noisy(5)
+    thumbnail = b"Exif\0\0" + b"a small picture of the same person"
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    frames = tuple(replace(f, rgb_jpeg=f.rgb_jpeg[:2] + segment + f.rgb_jpeg[2:]) for f in before.frames)
+    after = PrivacyFilter(demo.store, [FakePeople(SPOT)]).apply(replace(before, frames=frames))
+    assert all(b"small picture" not in f.rgb_jpeg for f in after.frames)
+
+
+@pytest.mark.parametrize("jpeg", [b"", b"no picture", b"\xff\xd8\xff\xe0"])
+def test_a_picture_that_cannot_be_looked_at_is_not_passed_on(demo: Bundle, jpeg: bytes) -> None:
+    before = noisy(6)
+    broken = replace(before, frames=(replace(before.frames[0], rgb_jpeg=jpeg), before.frames[1]))
+    with pytest.raises(SensorError, match="cannot be decoded"):
+        PrivacyFilter(demo.store, [FakePeople(None)]).apply(broken)
+
+
+def test_a_pose_that_is_none_is_not_passed_on(demo: Bundle) -> None:
+    lost = replace(noisy(7), T_map_base=np.full((4, 4), np.nan))
+    with pytest.raises(SensorError, match="pose"):
+        PrivacyFilter(demo.store, []).apply(lost)
+
+
+def test_there_is_no_depth_and_no_look_where_something_is_hidden(demo: Bundle) -> None:
+    from shelfscan.model.geometry import planar
+
+    bundle = replace(noisy(8), T_map_base=planar(0.278, 0.05, 0.0))
+    frame = bundle.frames[0]
+    open_view = view_of(bundle, frame, demo.store)
+    assert open_view is not None and not open_view.hidden.any() and open_view.hidden_share((0, 0, 100, 100)) == 0.0
+    i, c = frame.head.left.intrinsics, frame.head.rgb.intrinsics
+    gray, rgb = cells_of(i.height_px, i.width_px), cells_of(c.height_px, c.width_px)
+    all_of_it = Hidden(np.ones(gray, bool), np.ones(gray, bool), np.ones(rgb, bool))
+    covered = hide(frame, all_of_it)
+    view = view_of(bundle, covered, demo.store, all_of_it)
+    assert view is not None and view.hidden.all() and view.hidden_share((0, 0, 100, 100)) == 1.0
+    # (A border without any depth around it holds the largest number there is.)
+    assert not (view.depth < 1e6).any() and not (view.before < 1e6).any() and not len(view.points_face)
+    assert view.valid_fraction == 1.0, "a person who fills the picture is no fault of the pair"
