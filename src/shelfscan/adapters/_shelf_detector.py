@@ -1,4 +1,4 @@
-"""What both detector backends share: settings from the manifest, resizing, decoding, and checks of the file's shapes."""
+"""What the detector backends share: settings from the manifest, resizing, decoding, and checks of the file's shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfscan.adapters.models import Backend, Chosen, Precision, chosen_precision, entry_path, model_entry
+from shelfscan.adapters.models import Backend, Computed, Precision, computed_as, entry_path, model_entry
 from shelfscan.errors import BadInput, MissingModel
 from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.imaging import Rgb
@@ -44,11 +44,11 @@ def settings_of(
     threshold: float | None,
     precision: Precision,
     backend: Backend,
-) -> tuple[Path, Chosen, DetectorSettings]:
-    """The verified file of a model, its precision and its settings; ``threshold`` replaces the manifest's for every class."""
+) -> tuple[Path, Computed, DetectorSettings]:
+    """The verified file of a model, how it is computed, its settings; ``threshold`` replaces the manifest's for every class."""
     entry = model_entry(name, models)
-    chosen = chosen_precision(entry, precision, backend, models)
-    path = entry_path(entry, models, chosen)
+    kind, computed = computed_as(entry, precision, backend, models)
+    path = entry_path(entry, models, kind)
     given = entry.thresholds
     wanted = [c.name for c in DetectionClass]
     if list(entry.classes) != wanted or sorted(given) != sorted(wanted):
@@ -56,7 +56,7 @@ def settings_of(
     if scale is not None and not 0 < scale <= 4:
         raise BadInput(f"detector scale: expected 0 < scale <= 4, found {scale}")
     values = tuple(given[c] if threshold is None else threshold for c in wanted)
-    return path, chosen, DetectorSettings(values, scale, max_side_px, entry.iou)
+    return path, computed, DetectorSettings(values, scale, max_side_px, entry.iou)
 
 
 def check_shapes(path: Path, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> None:
