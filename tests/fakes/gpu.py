@@ -540,6 +540,7 @@ def install(patch: pytest.MonkeyPatch, cache: Path, version: str = "10.3.0", gpu
     driver = make_pycuda(gpu)
     patch.setattr(_cuda, "_driver", lambda: _Driver(gpu))
     patch.setattr(_cuda, "_held", None)
+    patch.setattr(_tensorrt, "trial", lambda: "")  # a process of its own would not see what is put in here
     patch.setitem(sys.modules, "pycuda", _module("pycuda", {"driver": driver, "__path__": []}))
     patch.setitem(sys.modules, "pycuda.driver", driver)
     patch.setitem(sys.modules, "tensorrt", make_tensorrt(gpu, version))

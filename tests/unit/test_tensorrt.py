@@ -398,6 +398,25 @@ def test_a_real_library_without_a_gpu_is_asked_through_ctypes(tmp_path: Path, mo
         _cuda.find_gpu()
 
 
+def test_libraries_that_end_the_process_do_not_end_ours(tmp_path: Path) -> None:
+    """A driver that answers, and a TensorRT that crashes when it is imported: tried elsewhere, said, and the CPU is used."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    calls = ("cuDriverGetVersion", "cuDeviceGet", "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2")
+    (tmp_path / "cuda.c").write_text("".join(f"int {c}() {{ return 0; }}\n" for c in ("cuInit", *calls)))
+    subprocess.run([compiler, "-shared", "-fPIC", "-x", "c", tmp_path / "cuda.c", "-o", tmp_path / "libcuda.so.1"], check=True)
+    (tmp_path / "tensorrt").mkdir()
+    (tmp_path / "tensorrt" / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").touch()
+    code = "import shelfscan.bootstrap as b, shelfscan.config as c; print(b.make_detector(c.Config()).description)"
+    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{tmp_path}", "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, env=env)
+    assert done.returncode == 0 and "CPU" in done.stdout, done.stderr
+    assert "TensorRT cannot be used: loading TensorRT ends the process (SIGSEGV)" in done.stderr
+
+
 def test_here_and_now_it_is_an_error_in_one_line_and_no_crash() -> None:
     code = "from shelfscan.adapters.detect_tensorrt import TensorrtDetector; TensorrtDetector()"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}

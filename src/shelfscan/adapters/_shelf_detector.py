@@ -81,6 +81,16 @@ def _text(shape: Shape) -> str:
     return "[" + ", ".join("any" if not isinstance(s, int) else str(s) for s in shape) + "]"
 
 
+@dataclass(frozen=True)
+class Look:
+    """What the network says of one picture, before suppression: ``distances`` (4, A), ``scores`` (C, A), input (H, W)."""
+
+    distances: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    shape: tuple[int, int]
+    back: decode.Letterbox
+
+
 class ShelfDetector:
     """A `Detector` over any runner. Not safe to call from several threads at once unless the runner is."""
 
@@ -96,6 +106,16 @@ class ShelfDetector:
 
     def detect(self, picture: Rgb) -> Detections:
         """Boxes in pixels of ``picture`` ((H, W, 3) uint8 RGB), best first. Raises `BadInput` for other arrays."""
+        return self.boxes(self.look(picture))[0]
+
+    def boxes(self, look: Look, margin: float = 0.0) -> tuple[Detections, NDArray[np.int64]]:
+        """Boxes of a look, best first, and the cell that each is of. ``margin`` is added to every threshold."""
+        s = self.settings
+        least = tuple(t + margin for t in s.thresholds)
+        return decode.decode_cells(look.distances, look.scores, look.shape, look.back, least, s.iou, s.limit)
+
+    def look(self, picture: Rgb) -> Look:
+        """The network's output for a picture ((H, W, 3) uint8 RGB). Raises `BadInput` for other arrays."""
         shape: Any = getattr(picture, "shape", None)
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
             raise BadInput(f"picture: expected (height, width, 3) uint8 RGB, found {shape} {picture.dtype}")
@@ -103,4 +123,4 @@ class ShelfDetector:
         scale = decode.input_scale(picture.shape[0], picture.shape[1], s.scale, s.max_side_px)
         blob, back = decode.letterbox(picture, scale)
         distances, scores = self._run(blob)
-        return decode.decode(distances[0], scores[0], (blob.shape[2], blob.shape[3]), back, s.thresholds, s.iou, s.limit)
+        return Look(distances[0], scores[0], (blob.shape[2], blob.shape[3]), back)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import signal
+import subprocess
+import sys
 import threading
 import weakref
 from collections import deque
@@ -21,13 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfscan.adapters import _engine_cache
-from shelfscan.adapters._cuda import ELSE, CudaContext, cuda_context, find_gpu
+from shelfscan.adapters._cuda import ELSE, CudaContext, Gpu, cuda_context, find_gpu
 from shelfscan.adapters._engine_cache import EngineKey, Profile
 from shelfscan.adapters.models import Computed
 from shelfscan.errors import BackendError, MissingModel
 
 VERSIONS = (10, 11)
 WORKSPACE_MIB = 1024
+#: Loading TensorRT on a small, busy computer.
+TRIAL_S = 120.0
 
 _log = logging.getLogger("shelfscan.tensorrt")
 
@@ -57,6 +63,38 @@ def load_tensorrt() -> Any:
     if not major.isdigit() or int(major) not in VERSIONS:
         raise BackendError(f"TensorRT {version}: expected 10 or 11; install one of these, or {ELSE}")
     return trt
+
+
+def load_all() -> tuple[Gpu, Any, CudaContext]:
+    """The GPU, TensorRT and the context, each asked for when what it needs has answered. Raises `BackendError`."""
+    gpu = find_gpu()
+    trt = load_tensorrt()
+    context = cuda_context()
+    with context.current("starting TensorRT"):
+        if trt.Runtime(logger_of(trt)) is None:
+            raise BackendError(f"TensorRT {trt.__version__} does not start: {logger_of(trt).last()}; or {ELSE}")
+    return gpu, trt, context
+
+
+@lru_cache(maxsize=1)
+def trial() -> str:
+    """What goes wrong when all of it is loaded, tried in a process of its own; empty when nothing does.
+
+    Libraries that do not fit each other or the driver can end the process that loads them, which shall not be ours.
+    """
+    code = "from shelfscan.adapters._tensorrt import load_all; load_all()"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TRIAL_S, env=env)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {TRIAL_S:.0f} s"
+    if done.returncode == 0:
+        return ""
+    if done.returncode < 0:
+        return f"loading TensorRT ends the process ({signal.Signals(-done.returncode).name})"
+    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    last = said[-1] if said else f"ended with status {done.returncode}"
+    return last.removeprefix(f"{BackendError.__module__}.{BackendError.__qualname__}: ")
 
 
 @lru_cache(maxsize=4)
@@ -267,9 +305,11 @@ def open_engine(
     ``sha256``: of the file; ``profile``: least, usual and largest shapes; ``check`` raises unless inputs and outputs are as
     expected. Raises `BackendError` saying what is missing or failed, `MissingModel` for a file that is no such model.
     """
-    gpu = find_gpu()
-    trt = load_tensorrt()
-    context = cuda_context()
+    find_gpu()
+    problem = trial()
+    if problem:
+        raise BackendError(f"TensorRT cannot be used: {problem}" + ("" if problem.endswith(ELSE) else f"; or {ELSE}"))
+    gpu, trt, context = load_all()
     key = EngineKey(name, sha256, computed, gpu.name, gpu.capability, str(trt.__version__), profile)
     folder = options.cache or _engine_cache.default_folder()
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shelfscan.adapters._cuda import find_gpu
+from shelfscan.adapters._cuda import ELSE, find_gpu
 from shelfscan.adapters.models import COMPUTES, Backend, Precision
 from shelfscan.errors import BackendError
 
@@ -50,7 +50,7 @@ def _tensorrt() -> tuple[bool, str]:
     try:
         gpu = find_gpu()
     except BackendError as e:
-        return False, str(e)
+        return False, str(e).removesuffix(f", or {ELSE}")
     there = f"{gpu.name} (capability {gpu.capability}, {gpu.memory_mib} MiB, driver for CUDA {gpu.driver})"
     needs = {
         "tensorrt": "TensorRT's Python package (JetPack or NVIDIA's packages bring it)",

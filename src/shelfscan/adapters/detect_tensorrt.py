@@ -17,6 +17,13 @@ from shelfscan.perception.decode import MULTIPLE
 SCALED_SIDE_PX = 2592
 
 
+def detector_profile(max_side_px: int) -> Profile:
+    """Shapes that a detector's engine is built for: any picture up to a square of this side, most often an upright one."""
+    side = -(-max_side_px // MULTIPLE) * MULTIPLE
+    usual = -(-side * 3 // 4 // MULTIPLE) * MULTIPLE
+    return {"image": ((1, 3, MULTIPLE, MULTIPLE), (1, 3, side, usual), (1, 3, side, side))}
+
+
 class TensorrtDetector(ShelfDetector):
     """Products, price tags and empty places with TensorRT: fp16 unless asked otherwise. May be called from any thread.
 
@@ -36,9 +43,7 @@ class TensorrtDetector(ShelfDetector):
         options: EngineOptions | None = None,
     ) -> None:
         path, computed, settings = settings_of(name, models, scale, max_side_px, threshold, precision, "tensorrt")
-        side = -(-(max_side_px if scale is None else SCALED_SIDE_PX) // MULTIPLE) * MULTIPLE
-        usual = -(-side * 3 // 4 // MULTIPLE) * MULTIPLE
-        profile: Profile = {"image": ((1, 3, MULTIPLE, MULTIPLE), (1, 3, side, usual), (1, 3, side, side))}
+        profile = detector_profile(max_side_px if scale is None else SCALED_SIDE_PX)
         # Not known to `run` as ours: in a circle of references the GPU's memory would wait for the garbage collector.
         engine = open_engine(
             name, path, file_sha256(path), computed, profile, lambda i, o: check_shapes(path, i, o), options or EngineOptions()

@@ -13,6 +13,12 @@ from shelfscan.adapters._tensorrt import EngineOptions, Shapes, open_engine
 from shelfscan.adapters.models import Precision, computed_as, entry_path, file_sha256, model_entry
 
 
+def embedder_profile() -> Profile:
+    """Shapes that an embedder's engine is built for: 1 to `BATCH` crops, most often that many, of the network's own size."""
+    own = (None, None, None)
+    return {"crops": ((1, *own), (BATCH, *own), (BATCH, *own))}
+
+
 class TensorrtEmbedder(PackEmbedder):
     """Unit vectors of product crops with TensorRT, 1 to `BATCH` at once: fp16 unless asked otherwise.
 
@@ -30,13 +36,11 @@ class TensorrtEmbedder(PackEmbedder):
         entry = model_entry(name, models)
         kind, computed = computed_as(entry, precision, "tensorrt", models)
         path = entry_path(entry, models, kind)
-        own = (None, None, None)
-        profile: Profile = {"crops": ((1, *own), (BATCH, *own), (BATCH, *own))}
 
         def check(inputs: Shapes, outputs: Shapes) -> tuple[int, int]:
             return expect_shapes(path, inputs.get("crops"), outputs.get("embedding"))
 
-        engine = open_engine(name, path, file_sha256(path), computed, profile, check, options or EngineOptions())
+        engine = open_engine(name, path, file_sha256(path), computed, embedder_profile(), check, options or EngineOptions())
         self._engine = engine
         side, length = check(engine.inputs, engine.outputs)
 
