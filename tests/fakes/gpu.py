@@ -61,6 +61,20 @@ class FakeGpu:
         if not self.stack:
             raise Crash(f"{what} without a current context")
 
+    def read(self, address: int, count: int) -> np.ndarray:
+        """float32 from its memory, a copy."""
+        if address not in self.at:
+            raise Crash("memory that was freed is read")
+        return np.frombuffer(self.at[address], np.float32, count).copy()
+
+    def write(self, address: int, values: np.ndarray) -> None:
+        if address not in self.at or values.nbytes > len(self.at[address]):
+            raise Crash("written outside of memory")
+        self.at[address][: values.nbytes] = values.tobytes()
+
+    def enqueue(self, stream_handle: int, work: Callable[[], None]) -> None:
+        streams[stream_handle].queue.append(work)
+
     @property
     def idle(self) -> bool:
         """Nothing is left on it and no context is current anywhere."""
@@ -131,6 +145,9 @@ def make_pycuda(gpu: FakeGpu) -> types.ModuleType:
             if not gpu.stack:
                 raise LogicError("context::pop failed: invalid device context")
             gpu.stack.pop()
+
+        def detach(self) -> None:
+            """Give the primary context back."""
 
     class Device:
         def __init__(self, ordinal: int) -> None:
@@ -430,21 +447,14 @@ def make_tensorrt(gpu: FakeGpu, version: str) -> types.ModuleType:
                 self.engine.log(f"IExecutionContext::enqueueV3: address or shape of {forgotten or self.infer_shapes()} not set")
                 return False
             shapes = dict(self.shapes)
-            streams[stream_handle].queue.append(lambda: self.compute(shapes))
+            gpu.enqueue(stream_handle, lambda: self.compute(shapes))
             return True
 
         def compute(self, shapes: dict[str, tuple[int, ...]]) -> None:
-            feeds = {}
-            for name, shape in shapes.items():
-                if self.addresses[name] not in gpu.at:
-                    raise Crash(f"{name} is read from memory that was freed")
-                memory = gpu.at[self.addresses[name]]
-                feeds[name] = np.frombuffer(memory, np.float32, int(np.prod(shape))).reshape(shape).copy()
+            feeds = {n: gpu.read(self.addresses[n], int(np.prod(s))).reshape(s) for n, s in shapes.items()}
             names = list(self.engine.outputs)
             for name, value in zip(names, self.engine.session.run(names, feeds), strict=True):
-                if self.addresses[name] not in gpu.at or value.nbytes > len(gpu.at[self.addresses[name]]):
-                    raise Crash(f"{name} is written outside its memory")
-                gpu.at[self.addresses[name]][: value.nbytes] = np.ascontiguousarray(value, np.float32).tobytes()
+                gpu.write(self.addresses[name], np.ascontiguousarray(value, np.float32))
 
     class Engine:
         def __init__(self, plan: bytes, logger: ILogger) -> None:

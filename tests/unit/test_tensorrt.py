@@ -481,6 +481,28 @@ def test_bf16_is_looked_up_where_the_processor_says_it(tmp_path: Path) -> None:
     assert not processor_has_bf16(tmp_path / "nothing")
 
 
+def test_the_doctor_names_the_backend_in_use_and_why_not_the_others(one_gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shelfscan.cli.doctor import Check, _backend
+
+    def says(name: str, detail: str, **options: str) -> tuple[str, str]:
+        checks = [Check("detector", "ok", f"detector, {detail}"), Check("embedder", "ok", "embedder, OpenVINO CPU")]
+        return _backend(name, load_config(None, options), checks)
+
+    state, detail = says("tensorrt", "TensorRT 10.3.0 on NVIDIA Orin, fp16")
+    assert state == "ok" and detail.startswith("NVIDIA Orin") and detail.endswith("in use: detector")
+    assert says("openvino", "TensorRT 10.3.0")[1].split("; in use: ")[1].startswith("embedder")
+    assert says("onnx", "OpenVINO CPU")[1].endswith("not used: a faster one is")
+    forced = says("tensorrt", "OpenVINO CPU", **{"detector.backend": "openvino"})
+    assert forced[1].endswith("not used: detector.backend is openvino, embedder.backend is auto")
+    monkeypatch.setattr(_tensorrt, "trial", lambda: "loading TensorRT ends the process (SIGSEGV)")
+    state, detail = says("tensorrt", "OpenVINO CPU")
+    assert state == "warn" and "NVIDIA Orin" in detail and "SIGSEGV" in detail
+    one_gpu.cu_init = 100
+    assert says("tensorrt", "OpenVINO CPU") == (
+        "ok", "not used: the NVIDIA driver does not start: no GPU that it may use (cuInit gave 100); see nvidia-smi"
+    )  # fmt: skip
+
+
 def test_a_backend_error_is_fit_for_a_user() -> None:
     assert issubclass(BackendError, ShelfscanError) and not issubclass(BackendError, BadInput)
     assert _tensorrt.VERSIONS == (10, 11)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,13 +84,14 @@ class CudaContext:
     """The primary context of the first GPU: one a process, shared with whatever else of CUDA runs in it.
 
     A context is current in one thread at a time, or in none: everything that touches the GPU does so within `current`, in
-    whichever thread it is called. The driver takes the context down with the process.
+    whichever thread it is called. It is given back at the end of the process, after all that was made later.
     """
 
     def __init__(self, cuda: Any) -> None:
         self.cuda = cuda
         cuda.init()
         self._context = cuda.Device(0).retain_primary_context()
+        weakref.finalize(self, self._context.detach)
 
     @contextmanager
     def current(self, doing: str) -> Iterator[None]:
