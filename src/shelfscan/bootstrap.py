@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from shelfscan.adapters.backends import Name, order
 from shelfscan.adapters.model_store import in_use
-from shelfscan.config import ApprovalConfig, Config
-from shelfscan.errors import MissingModel
+from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig
+from shelfscan.errors import BackendError, MissingModel
 from shelfscan.mission.machine import Rules
 from shelfscan.mission.runner import Limits
 from shelfscan.model.bundle import Bundle
@@ -18,6 +20,7 @@ from shelfscan.model.imaging import Rgb
 from shelfscan.ports import Detector, Embedder, Ledger, PeopleFinder, TagReader
 
 if TYPE_CHECKING:
+    from shelfscan.adapters._tensorrt import EngineOptions
     from shelfscan.model.store import Store
     from shelfscan.perception.photo import PhotoDetector
     from shelfscan.perception.privacy import PrivacyFilter
@@ -30,19 +33,53 @@ if TYPE_CHECKING:
     from shelfscan.wms.rules import ApprovalPolicy
 
 
-def _backend(wanted: str) -> str:
-    """``auto`` is OpenVINO where it is installed (faster on CPUs), ONNX Runtime elsewhere."""
-    if wanted != "auto":
+_log = logging.getLogger("shelfscan.backends")
+
+Made = TypeVar("Made")
+
+
+def _first(what: str, asked: DetectorConfig | EmbedderConfig, make: Callable[[Name], Made]) -> Made:
+    """The first backend that works; only with ``auto`` there is a second. Errors name the setting."""
+    names = order(asked.backend, asked.precision)
+    for name in names:
+        try:
+            return make(name)
+        except BackendError as e:
+            if name == names[-1]:
+                raise BackendError(f"{what}.backend {asked.backend}: {e}") from e
+            _log.warning("%s: TensorRT cannot be used, %s is used instead: %s", what, names[names.index(name) + 1], e)
+        except ImportError as e:
+            raise MissingModel(f"{what} backend {name!r} is not installed: {e}") from e
+    raise AssertionError("there is always something to try")
+
+
+def _processor_backend(wanted: str) -> str:
+    """The backend of the small networks, which run on the processor also beside a GPU: the detector's where that is one."""
+    if wanted in ("openvino", "onnx"):
         return wanted
     return "openvino" if importlib.util.find_spec("openvino") else "onnx"
 
 
+def _engine_options(config: Config) -> EngineOptions:
+    from shelfscan.adapters._tensorrt import EngineOptions
+
+    return EngineOptions(config.tensorrt.engines, config.tensorrt.workspace_mib)
+
+
 def make_detector(config: Config, *, threshold: float | None = None) -> Detector:
-    """The shelf detector; ``threshold`` replaces the model's own scores. Raises `MissingModel` naming what is absent."""
+    """The shelf detector; ``threshold`` replaces the model's own scores.
+
+    Raises `MissingModel` naming the file or package that is absent, `BackendError` when a GPU was asked for and can't be used.
+    """
     d = config.detector
-    backend = _backend(d.backend)
     models = in_use(d.model, config.models.folder)
-    try:
+
+    def make(backend: Name) -> Detector:
+        if backend == "tensorrt":
+            from shelfscan.adapters.detect_tensorrt import TensorrtDetector
+
+            options = _engine_options(config)
+            return TensorrtDetector(d.model, threshold=threshold, precision=d.precision, models=models, options=options)
         if backend == "openvino":
             from shelfscan.adapters.detect_openvino import OpenvinoDetector
 
@@ -50,8 +87,8 @@ def make_detector(config: Config, *, threshold: float | None = None) -> Detector
         from shelfscan.adapters.detect_onnx import OnnxDetector
 
         return OnnxDetector(d.model, threshold=threshold, threads=d.threads, precision=d.precision, models=models)
-    except ImportError as e:
-        raise MissingModel(f"detector backend {backend!r} is not installed: {e}") from e
+
+    return _first("detector", d, make)
 
 
 def make_photo_detector(config: Config, *, threshold: float | None = None) -> PhotoDetector:
@@ -67,19 +104,24 @@ def make_photo_detector(config: Config, *, threshold: float | None = None) -> Ph
 
 
 def make_embedder(config: Config) -> Embedder:
-    """The product embedder. Raises `MissingModel` naming what is absent."""
-    name, backend = config.embedder.model, _backend(config.embedder.backend)
-    models = in_use(name, config.models.folder)
-    try:
+    """The product embedder. Raises as `make_detector` does."""
+    e = config.embedder
+    models = in_use(e.model, config.models.folder)
+
+    def make(backend: Name) -> Embedder:
+        if backend == "tensorrt":
+            from shelfscan.adapters.embed_tensorrt import TensorrtEmbedder
+
+            return TensorrtEmbedder(e.model, precision=e.precision, models=models, options=_engine_options(config))
         if backend == "openvino":
             from shelfscan.adapters.embed_openvino import OpenvinoEmbedder
 
-            return OpenvinoEmbedder(name, threads=config.embedder.threads, models=models)
+            return OpenvinoEmbedder(e.model, threads=e.threads, precision=e.precision, models=models)
         from shelfscan.adapters.embed_onnx import OnnxEmbedder
 
-        return OnnxEmbedder(name, threads=config.embedder.threads, models=models)
-    except ImportError as e:
-        raise MissingModel(f"embedder backend {backend!r} is not installed: {e}") from e
+        return OnnxEmbedder(e.model, threads=e.threads, precision=e.precision, models=models)
+
+    return _first("embedder", e, make)
 
 
 def make_tag_reader(config: Config, catalogue: Catalogue | None = None) -> TagReader | None:
@@ -106,7 +148,7 @@ def make_tag_reader(config: Config, catalogue: Catalogue | None = None) -> TagRe
     from shelfscan.adapters.tags_price import PriceTagReader
 
     name = "reader"
-    backend = _backend(config.detector.backend)
+    backend = _processor_backend(config.detector.backend)
     try:
         run = runner(name, backend, 1, in_use(name, config.models.folder))
     except ImportError as e:
@@ -144,7 +186,7 @@ def _people_net(config: Config) -> PeopleFinder:
     p = config.privacy
     models = in_use(p.model, config.models.folder)
     try:
-        if _backend(p.backend) == "openvino":
+        if _processor_backend(p.backend) == "openvino":
             from shelfscan.adapters.people_openvino import OpenvinoPeople
 
             return OpenvinoPeople(p.model, threads=p.threads, models=models)

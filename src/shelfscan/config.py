@@ -16,13 +16,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Backend = Literal["auto", "onnx", "openvino", "tensorrt"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+
+
 class DetectorConfig(_Section):
-    """Which detector finds products and price tags. ``auto`` takes the fastest backend that is installed, and int8 where
-    that backend is faster with it and the model has an int8 variant of exactly its weights."""
+    """Which detector finds products and price tags. ``auto`` takes the fastest backend that can be used here: TensorRT (fp16),
+    OpenVINO (int8 where the model has an int8 variant of exactly its weights), else ONNX Runtime."""
 
     model: str = "detector"
-    backend: Literal["auto", "onnx", "openvino"] = "auto"
-    precision: Literal["auto", "fp32", "int8"] = "auto"
+    backend: Backend = "auto"
+    precision: Precision = "auto"
     threads: int = Field(default=2, ge=1, le=256)
 
 
@@ -30,7 +34,8 @@ class EmbedderConfig(_Section):
     """Which network tells products apart."""
 
     model: str = "embedder"
-    backend: Literal["auto", "onnx", "openvino"] = "auto"
+    backend: Backend = "auto"
+    precision: Precision = "auto"
     threads: int = Field(default=2, ge=1, le=256)
 
 
@@ -44,6 +49,14 @@ class ModelsConfig(_Section):
     """``folder``: a site's own models, which come before the shipped ones of their names. None: only the shipped ones."""
 
     folder: Path | None = None
+
+
+class TensorrtConfig(_Section):
+    """Engines of NVIDIA GPUs. ``engines``: folder they are kept in once built, None: the user's cache folder.
+    ``workspace_mib``: GPU memory that a layer may take for scratch; less makes building possible on small GPUs."""
+
+    engines: Path | None = None
+    workspace_mib: int = Field(default=1024, ge=16, le=65536)
 
 
 class TagsConfig(_Section):
@@ -124,6 +137,7 @@ class Config(_Section):
     models: ModelsConfig = ModelsConfig()
     detector: DetectorConfig = DetectorConfig()
     embedder: EmbedderConfig = EmbedderConfig()
+    tensorrt: TensorrtConfig = TensorrtConfig()
     recognition: RecognitionConfig = RecognitionConfig()
     tags: TagsConfig = TagsConfig()
     mission: MissionConfig = MissionConfig()

@@ -5,6 +5,7 @@
     ShelfscanError
     ├── BadInput            the user's file, option or value is wrong     (CLI exit 2)
     │   └── MissingModel    a model file is absent or not what it claims  (CLI exit 2)
+    ├── BackendError        a network can't be run the way that was asked for: driver, library, GPU memory, engine
     ├── SensorError         no fresh, synchronised frame could be had
     ├── NavigationError     the robot could not get where it was sent
     ├── LedgerError         the ledger refused or lost a write
@@ -36,6 +37,10 @@ class BadInput(ShelfscanError):
 
 class MissingModel(BadInput):
     """A model file is absent, unreadable, or its shapes are not those its card states."""
+
+
+class BackendError(ShelfscanError):
+    """A network cannot be run on the backend asked for: its text says what is missing or failed, and what to do."""
 
 
 class SensorError(ShelfscanError):

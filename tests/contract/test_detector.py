@@ -1,4 +1,5 @@
-"""What every `Detector` promises, run on each backend that is installed, with the shipped weights."""
+"""What every `Detector` promises, run on each backend that is installed, with the shipped weights; TensorRT on a simulated GPU
+where there is none."""
 
 from __future__ import annotations
 
@@ -6,13 +7,14 @@ import importlib.util
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shelfscan.adapters.models import model_entry, model_path, models_dir
+from shelfscan.adapters.backends import found_backends
+from shelfscan.adapters.models import Chosen, model_entry, model_path, models_dir
 from shelfscan.errors import BadInput, MissingModel
 from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.perception import decode
@@ -31,7 +33,27 @@ def _openvino(**options: object) -> Detector:
     return OpenvinoDetector(**options)  # type: ignore[arg-type]
 
 
-BACKENDS: dict[str, Callable[..., Detector]] = {"onnxruntime": _onnx, "openvino": _openvino}
+def _tensorrt(**options: object) -> Detector:
+    from shelfscan.adapters.detect_tensorrt import TensorrtDetector
+
+    options.pop("threads", None)
+    return TensorrtDetector(**options)  # type: ignore[arg-type]
+
+
+BACKENDS: dict[str, Callable[..., Detector]] = {"onnxruntime": _onnx, "openvino": _openvino, "tensorrt": _tensorrt}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The GPU where there is all of one, else a simulated one."""
+    if any(f.name == "tensorrt" and f.usable for f in found_backends()) or importlib.util.find_spec("onnx") is None:
+        yield
+        return
+    from fakes.gpu import install
+
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, tmp_path_factory.mktemp("engines"))
+        yield
 
 
 def need(backend: str) -> Callable[..., Detector]:
@@ -151,8 +173,9 @@ def test_int8_finds_what_fp32_finds(shelf: np.ndarray, backend: str) -> None:
     A backend may compute an int8 file otherwise than it was meant to, so each is held to it.
     """
     make = need(backend)
-    if model_entry("detector").int8 is None:
-        pytest.skip("the shipped detector has no int8 variant")
+    kind: Chosen = "int8_symmetric" if backend == "tensorrt" else "int8"
+    if model_entry("detector").variant(kind) is None:
+        pytest.skip(f"the shipped detector has no {kind} variant")
     a, b = (make(threads=1, precision=p).detect(shelf) for p in ("fp32", "int8"))
     for x, y in ((clear(a, 0.05), b), (clear(b, 0.05), a)):
         iou, apart = best_matches(x, y)

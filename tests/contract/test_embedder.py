@@ -1,14 +1,16 @@
-"""What every `Embedder` promises, run on each backend that is installed, with the shipped weights."""
+"""What every `Embedder` promises, run on each backend that is installed, with the shipped weights; TensorRT on a simulated GPU
+where there is none."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shelfscan.adapters.backends import found_backends
 from shelfscan.errors import BadInput, MissingModel
 from shelfscan.ports import Embedder
 
@@ -25,7 +27,27 @@ def _openvino(**options: object) -> Embedder:
     return OpenvinoEmbedder(**options)  # type: ignore[arg-type]
 
 
-BACKENDS: dict[str, Callable[..., Embedder]] = {"onnxruntime": _onnx, "openvino": _openvino}
+def _tensorrt(**options: object) -> Embedder:
+    from shelfscan.adapters.embed_tensorrt import TensorrtEmbedder
+
+    options.pop("threads", None)
+    return TensorrtEmbedder(**options)  # type: ignore[arg-type]
+
+
+BACKENDS: dict[str, Callable[..., Embedder]] = {"onnxruntime": _onnx, "openvino": _openvino, "tensorrt": _tensorrt}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The GPU where there is all of one, else a simulated one."""
+    if any(f.name == "tensorrt" and f.usable for f in found_backends()) or importlib.util.find_spec("onnx") is None:
+        yield
+        return
+    from fakes.gpu import install
+
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, tmp_path_factory.mktemp("engines"))
+        yield
 
 
 def need(backend: str) -> Callable[..., Embedder]:

@@ -59,3 +59,17 @@ def test_missing_models_fail_without_a_traceback(tmp_path: Path) -> None:
     done = doctor(SHELFSCAN_HOME=str(tmp_path))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert any(line.startswith("FAIL embedder") and "missing" in line for line in done.stdout.splitlines())
+
+
+def test_a_configuration_s_backend_is_what_is_tried(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("detector: {backend: onnx}\nembedder: {backend: tensorrt}\n")
+    done = doctor("--json", "--config", str(config))
+    checks = {c["name"]: c for c in json.loads(done.stdout)["checks"]}
+    assert "ONNX Runtime CPU, fp32" in checks["detector"]["detail"] and "(backend onnx)" in checks["detector"]["detail"]
+    assert "in use: detector" in checks["onnxruntime"]["detail"]
+    if checks["tensorrt"]["detail"].startswith("not used"):
+        assert done.returncode == 1 and checks["embedder"]["state"] == "fail"
+        assert checks["embedder"]["detail"].startswith("embedder.backend tensorrt: ")
+    wrong = doctor("--config", str(tmp_path / "none.yaml"))
+    assert wrong.returncode == 2 and "none.yaml" in wrong.stderr

@@ -32,12 +32,14 @@ def test_a_shipped_model_says_all_of_itself(name: str) -> None:
 
 def test_a_shipped_int8_variant_is_of_the_shipped_weights_and_was_measured_to_lose_little_and_to_be_faster() -> None:
     for entry in manifest(MODELS).values():
-        for variant in entry.variants.values():
+        for kind, variant in entry.variants.items():
             assert variant.made_from == entry.sha256, "it is of other weights; python -m training.quantise makes it again"
-            assert model_path(entry.name, MODELS, "int8").stat().st_size == variant.bytes
+            assert model_path(entry.name, MODELS, kind).stat().st_size == variant.bytes
             values: Any = variant.metrics["comparison"].values
-            assert max(values["fp32"][k] - values["int8"][k] for k in ("PRODUCT", "PRODUCT_AP75", "PRICE_TAG")) <= 0.005
-            assert values["ms"]["openvino int8"] < values["ms"]["openvino fp32"]
+            gated = [k for k in values["fp32"] if k not in ("EMPTY", "PRODUCT_COUNT_MAE")]
+            assert max(values["fp32"][k] - values["int8"][k] for k in gated) <= 0.005
+            if kind == "int8":
+                assert values["ms"]["openvino int8"] < values["ms"]["openvino fp32"]
             assert not variant.model_extra, "a field the schema does not know"
 
 

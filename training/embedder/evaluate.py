@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfscan.adapters.embed_onnx import OnnxEmbedder
+from shelfscan.ports import Embedder
 from shelfscan.sim.layout import SIZES
 from shelfscan.sim.packaging import make_packs
 
@@ -31,8 +32,13 @@ def main() -> None:
     p.add_argument("--size", default="small")
     p.add_argument("--colour", type=float, default=0.0, help="weight of a colour-layout descriptor joined to the vectors")
     args = p.parse_args()
-    rows = list(csv.DictReader((args.renders / "index.csv").open()))
     embedder = OnnxEmbedder(models=args.models, threads=1)
+    print(json.dumps(rank1(embedder, args.renders, args.pictures, args.size, args.colour)))
+
+
+def rank1(embedder: Embedder, renders: Path, pictures: int = 2, size: str = "small", colour: float = 0.0) -> dict[str, float]:
+    """Share of crops whose nearest product is right, by how far their boxes are off, and how fast."""
+    rows = list(csv.DictReader((renders / "index.csv").open()))
     stores: dict[str, list[dict[str, str]]] = defaultdict(list)
     for r in rows:
         stores[r["sku"].split("/")[0]].append(r)
@@ -40,21 +46,21 @@ def main() -> None:
     totals: dict[str, list[float]] = defaultdict(list)
     spent = crops = 0.0
     for seed, mine in stores.items():
-        packs = {s.sku: s for s in make_packs(int(seed), SIZES[args.size].sku_limit, "train")}
+        packs = {s.sku: s for s in make_packs(int(seed), SIZES[size].sku_limit, "train")}
         design = {f"{seed}/{k}": (s.family, s.variant) for k, s in packs.items()}
         gallery = defaultdict(list)
         for r in mine:
             if r["kind"] == "gallery":
-                gallery[r["sku"]].append(cv2.imread(str(args.renders / r["file"]))[..., ::-1])
+                gallery[r["sku"]].append(cv2.imread(str(renders / r["file"]))[..., ::-1])
         names = sorted(gallery)
-        flat = [g for n in names for g in gallery[n][: args.pictures]]
-        owner = np.array([i for i, n in enumerate(names) for _ in gallery[n][: args.pictures]])
-        ref = describe(embedder, flat, args.colour)
+        flat = [g for n in names for g in gallery[n][:pictures]]
+        owner = np.array([i for i, n in enumerate(names) for _ in gallery[n][:pictures]])
+        ref = describe(embedder, flat, colour)
         shelf = [r for r in mine if r["kind"] == "shelf"]
         for slack in (0.0, 0.05):
-            cuts = [cut(args.renders, r, rng, slack) for r in shelf]
+            cuts = [cut(renders, r, rng, slack) for r in shelf]
             start = time.perf_counter()
-            query = describe(embedder, cuts, args.colour)
+            query = describe(embedder, cuts, colour)
             spent += time.perf_counter() - start
             crops += len(cuts)
             like = query @ ref.T
@@ -65,10 +71,10 @@ def main() -> None:
                 totals[f"design_slack_{slack}"].append(design[names[g]] == design[r["sku"]])
         totals["gallery"].append(len(names))
     out = {k: round(float(np.mean(v)), 4) for k, v in totals.items()}
-    print(json.dumps({**out, "crops": int(crops / 2), "crops_per_s_one_thread": round(crops / spent)}))
+    return {**out, "crops": int(crops / 2), "crops_per_s_one_thread": round(crops / spent)}
 
 
-def describe(embedder: OnnxEmbedder, crops: list[NDArray[np.uint8]], colour: float) -> NDArray[np.float32]:
+def describe(embedder: Embedder, crops: list[NDArray[np.uint8]], colour: float) -> NDArray[np.float32]:
     """Unit vectors, with a colour-layout descriptor joined when it has a weight."""
     vectors = embedder.embed(crops)
     if not colour:

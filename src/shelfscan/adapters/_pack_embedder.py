@@ -1,4 +1,4 @@
-"""What both embedder backends share: resizing crops, batching, and checks of the file's shapes."""
+"""What the embedder backends share: resizing crops, batching, and checks of the file's shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both detector backends share: settings from the manifest, resizing, decoding, and checks of the file's shapes."""
+"""What the detector backends share: settings from the manifest, resizing, decoding, and checks of the file's shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfscan.adapters.models import Backend, Chosen, Precision, chosen_precision, entry_path, model_entry
+from shelfscan.adapters.models import Backend, Computed, Precision, computed_as, entry_path, model_entry
 from shelfscan.errors import BadInput, MissingModel
 from shelfscan.model.detections import DetectionClass, Detections
 from shelfscan.model.imaging import Rgb
@@ -44,11 +44,11 @@ def settings_of(
     threshold: float | None,
     precision: Precision,
     backend: Backend,
-) -> tuple[Path, Chosen, DetectorSettings]:
-    """The verified file of a model, its precision and its settings; ``threshold`` replaces the manifest's for every class."""
+) -> tuple[Path, Computed, DetectorSettings]:
+    """The verified file of a model, how it is computed, its settings; ``threshold`` replaces the manifest's for every class."""
     entry = model_entry(name, models)
-    chosen = chosen_precision(entry, precision, backend, models)
-    path = entry_path(entry, models, chosen)
+    kind, computed = computed_as(entry, precision, backend, models)
+    path = entry_path(entry, models, kind)
     given = entry.thresholds
     wanted = [c.name for c in DetectionClass]
     if list(entry.classes) != wanted or sorted(given) != sorted(wanted):
@@ -56,7 +56,7 @@ def settings_of(
     if scale is not None and not 0 < scale <= 4:
         raise BadInput(f"detector scale: expected 0 < scale <= 4, found {scale}")
     values = tuple(given[c] if threshold is None else threshold for c in wanted)
-    return path, chosen, DetectorSettings(values, scale, max_side_px, entry.iou)
+    return path, computed, DetectorSettings(values, scale, max_side_px, entry.iou)
 
 
 def check_shapes(path: Path, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> None:
@@ -81,6 +81,16 @@ def _text(shape: Shape) -> str:
     return "[" + ", ".join("any" if not isinstance(s, int) else str(s) for s in shape) + "]"
 
 
+@dataclass(frozen=True)
+class Look:
+    """What the network says of one picture, before suppression: ``distances`` (4, A), ``scores`` (C, A), input (H, W)."""
+
+    distances: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    shape: tuple[int, int]
+    back: decode.Letterbox
+
+
 class ShelfDetector:
     """A `Detector` over any runner. Not safe to call from several threads at once unless the runner is."""
 
@@ -96,6 +106,16 @@ class ShelfDetector:
 
     def detect(self, picture: Rgb) -> Detections:
         """Boxes in pixels of ``picture`` ((H, W, 3) uint8 RGB), best first. Raises `BadInput` for other arrays."""
+        return self.boxes(self.look(picture))[0]
+
+    def boxes(self, look: Look, margin: float = 0.0) -> tuple[Detections, NDArray[np.int64]]:
+        """Boxes of a look, best first, and the cell that each is of. ``margin`` is added to every threshold."""
+        s = self.settings
+        least = tuple(t + margin for t in s.thresholds)
+        return decode.decode_cells(look.distances, look.scores, look.shape, look.back, least, s.iou, s.limit)
+
+    def look(self, picture: Rgb) -> Look:
+        """The network's output for a picture ((H, W, 3) uint8 RGB). Raises `BadInput` for other arrays."""
         shape: Any = getattr(picture, "shape", None)
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
             raise BadInput(f"picture: expected (height, width, 3) uint8 RGB, found {shape} {picture.dtype}")
@@ -103,4 +123,4 @@ class ShelfDetector:
         scale = decode.input_scale(picture.shape[0], picture.shape[1], s.scale, s.max_side_px)
         blob, back = decode.letterbox(picture, scale)
         distances, scores = self._run(blob)
-        return decode.decode(distances[0], scores[0], (blob.shape[2], blob.shape[3]), back, s.thresholds, s.iou, s.limit)
+        return Look(distances[0], scores[0], (blob.shape[2], blob.shape[3]), back)

@@ -29,7 +29,7 @@ class OnnxDetector(ShelfDetector):
         precision: Precision = "auto",
         models: Path | None = None,
     ) -> None:
-        path, chosen, settings = settings_of(name, models, scale, max_side_px, threshold, precision, "onnxruntime")
+        path, computed, settings = settings_of(name, models, scale, max_side_px, threshold, precision, "onnxruntime")
         session = open_session(path, threads)
         check_shapes(path, {i.name: i.shape for i in session.get_inputs()}, {o.name: o.shape for o in session.get_outputs()})
 
@@ -37,4 +37,4 @@ class OnnxDetector(ShelfDetector):
             distances, scores = session.run(["distances", "scores"], {"image": blob})
             return distances, scores
 
-        super().__init__(run, settings, f"{name} ({path.name}), ONNX Runtime CPU, {chosen}, {threads} threads")
+        super().__init__(run, settings, f"{name} ({path.name}), ONNX Runtime CPU, {computed}, {threads} threads")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +23,20 @@ class OpenvinoDetector(ShelfDetector):
         max_side_px: int = 1296,
         threshold: float | None = None,
         threads: int = 2,
-        precision: Precision | Literal["bf16"] = "auto",
+        precision: Precision = "auto",
         models: Path | None = None,
     ) -> None:
-        wanted: Precision = "fp32" if precision == "bf16" else precision  # bf16 is how the float file is run
-        path, chosen, settings = settings_of(name, models, scale, max_side_px, threshold, wanted, "openvino")
-        model = open_model(path, threads, "bf16" if precision == "bf16" else "fp32")
+        path, computed, settings = settings_of(name, models, scale, max_side_px, threshold, precision, "openvino")
+        model = open_model(path, threads, "bf16" if computed == "bf16" else "fp32")
         check_shapes(
             path,
             {p.get_any_name(): shape_of(p) for p in model.inputs},
             {p.get_any_name(): shape_of(p) for p in model.outputs},
         )
-        run_as = "bf16" if precision == "bf16" else chosen
         request = model.create_infer_request()
 
         def run(blob: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             request.infer({"image": blob})
             return request.get_tensor("distances").data.copy(), request.get_tensor("scores").data.copy()
 
-        super().__init__(run, settings, f"{name} ({path.name}), OpenVINO CPU, {run_as}, {threads} threads")
+        super().__init__(run, settings, f"{name} ({path.name}), OpenVINO CPU, {computed}, {threads} threads")

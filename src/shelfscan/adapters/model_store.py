@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from shelfscan.adapters.models import Chosen, ModelEntry, entry_path, file_sha256, manifest, model_entry, models_dir
+from shelfscan.adapters.models import Chosen, ModelEntry, ModelFile, entry_path, file_sha256, manifest, model_entry, models_dir
 from shelfscan.errors import BadInput, MissingModel
 from shelfscan.inputs import field_problems
 from shelfscan.runfolder import claimed, write_atomic
@@ -129,11 +129,14 @@ def faults(version: Version) -> list[str]:
     out: list[str] = []
     if not (folder / entry.card).is_file():
         out.append(f"{folder}/{entry.card}: the card of {version.name} is missing")
-    if entry.variants and entry.int8 is None:
-        out.append(f"{folder}/manifest.json: {version.name}: its int8 variant was made from other weights")
-    precisions: tuple[Chosen, ...] = ("fp32", "int8") if entry.int8 is not None else ("fp32",)
-    for precision in precisions:
-        said = entry.int8 if precision == "int8" and entry.int8 is not None else entry
+    files: dict[Chosen, ModelFile] = {"fp32": entry}
+    for kind in entry.variants:
+        variant = entry.variant(kind)
+        if variant is None:
+            out.append(f"{folder}/manifest.json: {version.name}: its {kind} variant was made from other weights")
+        else:
+            files[kind] = variant
+    for precision, said in files.items():
         try:
             path = entry_path(entry, folder, precision)
             size = path.stat().st_size

@@ -1,7 +1,7 @@
 """Where model files lie and what they claim to be.
 
 ``models/manifest.json`` lists every model: name, file, size, sha256, licence, data, input, outputs, metrics and the
-command that made it, and an int8 variant of it where there is one. The folder is found as every project file is
+command that made it, and int8 variants of it where there are some. The folder is found as every project file is
 (`shelfscan.paths.shared_file`); checksums are verified once a process. Nothing is ever downloaded.
 """
 
@@ -19,11 +19,19 @@ from shelfscan.errors import BadInput, MissingModel
 from shelfscan.inputs import field_problems
 from shelfscan.paths import shared_file
 
-#: How a network is computed. ``int8`` is a file of its own.
-Chosen = Literal["fp32", "int8"]
-#: ``auto``: see `chosen_precision`.
-Precision = Literal["fp32", "int8", "auto"]
-Backend = Literal["onnxruntime", "openvino"]
+#: Which file of a network: the float one, or an int8 variant. ``int8`` has unsigned activations, as processors want them;
+#: ``int8_symmetric`` has signed ones around zero, the only ones that TensorRT takes for what they are.
+Chosen = Literal["fp32", "int8", "int8_symmetric"]
+#: How a network is computed: fp16 and bf16 from the float file. ``auto``: see `chosen_precision`.
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+Computed = Literal["fp32", "fp16", "bf16", "int8"]
+Backend = Literal["onnxruntime", "openvino", "tensorrt"]
+#: What each backend can compute.
+COMPUTES: dict[Backend, tuple[Computed, ...]] = {
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "tensorrt": ("fp32", "fp16", "int8"),
+}
 
 _Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -86,7 +94,7 @@ class ModelEntry(ModelFile):
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     photo_thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     iou: float = Field(default=0.55, gt=0, lt=1)
-    variants: dict[Literal["int8"], Variant] = {}
+    variants: dict[Literal["int8", "int8_symmetric"], Variant] = {}
     made: str = ""
     data_sha256: str = ""
     parent: str = ""
@@ -100,7 +108,11 @@ class ModelEntry(ModelFile):
     @property
     def int8(self) -> Variant | None:
         """The int8 variant of exactly this float file; None when there is none, or it was made from other weights."""
-        variant = self.variants.get("int8")
+        return self.variant("int8")
+
+    def variant(self, kind: Chosen) -> Variant | None:
+        """A variant of exactly this float file; None when there is none, or it was made from other weights."""
+        variant = self.variants.get(kind) if kind != "fp32" else None
         return variant if variant is not None and variant.made_from == self.sha256 else None
 
     def to_json(self) -> dict[str, Any]:
@@ -146,29 +158,42 @@ def model_entry(name: str, folder: Path | None = None) -> ModelEntry:
     return models[name]
 
 
-def chosen_precision(entry: ModelEntry, wanted: Precision, backend: Backend, folder: Path | None = None) -> Chosen:
-    """What ``wanted`` comes to for a model on a backend.
+def computed_as(entry: ModelEntry, wanted: Precision, backend: Backend, folder: Path | None = None) -> tuple[Chosen, Computed]:
+    """Which file ``wanted`` comes to for a model on a backend, and how it is computed.
 
-    ``auto`` is int8 on OpenVINO where there is a variant of exactly this float file, and fp32 everywhere else: ONNX
-    Runtime gains little or nothing by int8, and weights that a site trained have no variant. Raises `MissingModel` when int8 is
-    asked for and there is none of these weights.
+    ``auto`` is fp16 on TensorRT; int8 on OpenVINO where there is a variant of exactly this float file; and fp32 everywhere
+    else: ONNX Runtime gains little or nothing by int8, and weights that a site trained have no variant. Raises `BadInput`
+    when the backend does not compute what is asked for, `MissingModel` when it needs a variant and there is none of these
+    weights.
     """
     folder = folder or models_dir()
-    variant = entry.int8
+    kind: Chosen = "int8_symmetric" if backend == "tensorrt" else "int8"
+    variant = entry.variant(kind)
     if wanted == "auto":
+        if backend == "tensorrt":
+            return "fp32", "fp16"
         there = variant is not None and (folder / variant.file).is_file()
-        return "int8" if there and backend == "openvino" else "fp32"
-    if wanted == "int8" and variant is None:
-        why = "was made from other weights" if "int8" in entry.variants else "does not exist"
-        raise MissingModel(f"{folder}/manifest.json: model {entry.name!r}: its int8 variant {why}; ask for auto or fp32")
-    return wanted
+        return ("int8", "int8") if there and backend == "openvino" else ("fp32", "fp32")
+    if wanted not in COMPUTES[backend]:
+        raise BadInput(f"precision {wanted}: {backend} computes {', '.join(COMPUTES[backend])}; ask for one of these or auto")
+    if wanted != "int8":
+        return "fp32", wanted
+    if variant is None:
+        why = "was made from other weights" if kind in entry.variants else "does not exist"
+        raise MissingModel(f"{folder}/manifest.json: model {entry.name!r}: its {kind} variant {why}; ask for auto or fp32")
+    return kind, "int8"
+
+
+def chosen_precision(entry: ModelEntry, wanted: Precision, backend: Backend, folder: Path | None = None) -> Chosen:
+    """Which file ``wanted`` comes to for a model on a backend; errors as of `computed_as`."""
+    return computed_as(entry, wanted, backend, folder)[0]
 
 
 def entry_path(entry: ModelEntry, folder: Path | None = None, precision: Chosen = "fp32") -> Path:
     """The file of an entry, its checksum verified. Raises `MissingModel` naming file, expected and found checksum."""
-    if precision == "int8":
-        chosen_precision(entry, "int8", "openvino", folder)
-    said = (entry.int8 if precision == "int8" else None) or entry
+    if precision != "fp32":
+        chosen_precision(entry, "int8", "tensorrt" if precision == "int8_symmetric" else "openvino", folder)
+    said = entry.variant(precision) or entry
     path = (folder or models_dir()) / said.file
     if not path.is_file():
         raise MissingModel(f"{path}: the file of model {entry.name!r} is missing")

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +18,11 @@ import typer
 
 from shelfscan import __version__
 from shelfscan.cli._console import out, print_json
+from shelfscan.config import Config, load_config
 from shelfscan.errors import MissingModel, ShelfscanError
 
+#: How a network's description names its backend.
+MARKS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 #: Starting Python, loading a library and using it once; generous for a busy machine.
 TRY_S = 60.0
 
@@ -33,9 +36,12 @@ class Check:
     detail: str
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False) -> None:
+def doctor(
+    config: Annotated[Path | None, typer.Option("--config", help="YAML configuration; by default what is built in.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
     """Say whether this installation can do its job, which backends are in use, and why. Exit 1 when it cannot."""
-    checks = run_checks()
+    checks = run_checks(load_config(config))
     failed = [c for c in checks if c.state == "fail"]
     if as_json:
         print_json({"ok": not failed, "version": __version__, "checks": [asdict(c) for c in checks]})
@@ -48,8 +54,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
         raise typer.Exit(1)
 
 
-def run_checks() -> list[Check]:
-    """All checks, each of which says what it found instead of raising."""
+def run_checks(config: Config | None = None) -> list[Check]:
+    """All checks, each of which says what it found instead of raising; ``config`` None: the defaults."""
+    config = config or load_config(None)
     tests: list[tuple[str, Callable[[], tuple[str, str]]]] = [
         ("python", _python),
         ("machine", _machine),
@@ -58,15 +65,15 @@ def run_checks() -> list[Check]:
         ("ros 2", _ros),
         ("interfaces", _interfaces),
         ("rendering", _rendering),
-        ("detector", _detector),
-        ("embedder", _embedder),
+        ("detector", lambda: _detector(config)),
+        ("embedder", lambda: _embedder(config)),
         ("privacy", _privacy),
         ("tag reader", lambda: _package("rapidocr", "doubtful tags get no answer", "pip install 'shelfscan[tags]'")),
-        ("onnxruntime", lambda: _package("onnxruntime", "no ONNX backend", "pip install onnxruntime")),
-        ("openvino", lambda: _package("openvino", "slower inference on CPUs", "pip install 'shelfscan[openvino]'")),
-        ("tensorrt", _tensorrt),
+        ("onnxruntime", lambda: _backend("onnx", config, checks)),
+        ("openvino", lambda: _backend("openvino", config, checks)),
+        ("tensorrt", lambda: _backend("tensorrt", config, checks)),
     ]
-    checks = []
+    checks: list[Check] = []
     for name, test in tests:
         try:
             state, detail = test()
@@ -160,20 +167,18 @@ def _tried(code: str, **variables: str) -> str:
     return said[-1].strip() if said else f"ended with status {done.returncode}"
 
 
-def _detector() -> tuple[str, str]:
+def _detector(config: Config) -> tuple[str, str]:
     from shelfscan.bootstrap import make_detector
-    from shelfscan.config import Config
 
     _expect_whole("detector")
-    return "ok", make_detector(Config()).description
+    return "ok", f"{make_detector(config).description} (backend {config.detector.backend})"
 
 
-def _embedder() -> tuple[str, str]:
+def _embedder(config: Config) -> tuple[str, str]:
     from shelfscan.bootstrap import make_embedder
-    from shelfscan.config import Config
 
     _expect_whole("embedder")
-    return "ok", make_embedder(Config()).description
+    return "ok", f"{make_embedder(config).description} (backend {config.embedder.backend})"
 
 
 def _privacy() -> tuple[str, str]:
@@ -197,13 +202,28 @@ def _expect_whole(name: str) -> None:
         raise MissingModel(problems)
 
 
-def _tensorrt() -> tuple[str, str]:
-    # The driver is asked for first: importing TensorRT without one can end the process.
-    import ctypes.util
+def _backend(name: str, config: Config, checks: Sequence[Check]) -> tuple[str, str]:
+    """Whether a backend is in use by the two networks, and why not where it is not."""
+    from shelfscan.adapters._tensorrt import trial
+    from shelfscan.adapters.backends import found_backends, processor_has_bf16
 
-    if ctypes.util.find_library("cuda") is None:
-        return "ok", "not used: no NVIDIA driver (libcuda) on this machine; the CPU backends are in use"
-    return "warn", "an NVIDIA driver is here, but this version has no TensorRT backend yet; the CPU backends are in use"
+    (found,) = [f for f in found_backends() if f.name == name]
+    users = [c.name for c in checks if c.name in ("detector", "embedder") and MARKS[found.name] in c.detail and c.state == "ok"]
+    asked = {"detector": config.detector.backend, "embedder": config.embedder.backend}
+    if users:
+        return "ok", f"{found.why}; in use: {', '.join(users)}" + (_bf16(processor_has_bf16()) if name == "openvino" else "")
+    if not found.usable:
+        return ("ok" if name == "tensorrt" else "warn"), f"not used: {found.why}"
+    problem = trial() if name == "tensorrt" else ""
+    if problem:
+        return "warn", f"not used: {found.why}, but {problem}"
+    if set(asked.values()) == {"auto"}:
+        return "ok", f"{found.why}; not used: a faster one is"
+    return "ok", f"{found.why}; not used: {', '.join(f'{k}.backend is {v}' for k, v in asked.items())}"
+
+
+def _bf16(there: bool) -> str:
+    return "; bf16 is fast here" if there else "; this processor has no bf16, which only loses digits here"
 
 
 def _package(name: str, without: str, remedy: str) -> tuple[str, str]:

@@ -82,11 +82,24 @@ def decode(
     ``distances`` (4, A) and ``scores`` (C, A) are the network's output for an input of ``shape`` (H, W);
     ``thresholds`` has one score a class. Boxes are in pixels of the original picture, cut at its edges.
     """
+    return decode_cells(distances, scores, shape, back, thresholds, iou, limit)[0]
+
+
+def decode_cells(
+    distances: Floats,
+    scores: Floats,
+    shape: tuple[int, int],
+    back: Letterbox,
+    thresholds: tuple[float, ...],
+    iou: float = 0.55,
+    limit: int = 1000,
+) -> tuple[Detections, NDArray[np.int64]]:
+    """What `decode` gives, and for each box the cell (index into A) that it is of."""
     best = scores.argmax(0)
     top = scores[best, np.arange(scores.shape[1])]
     keep = np.flatnonzero(top >= np.asarray(thresholds, np.float32)[best])
     if not len(keep):
-        return Detections.empty()
+        return Detections.empty(), np.zeros(0, np.int64)
     if len(keep) > 4 * limit:
         keep = keep[np.argpartition(-top[keep], 4 * limit)[: 4 * limit]]
     points, strides = _cells(*shape)
@@ -98,7 +111,8 @@ def decode(
     chosen = suppress(boxes, top[keep], best[keep], iou)[:limit]
     solid = (boxes[chosen, 2:] - boxes[chosen, :2] > 1).all(1)
     chosen = chosen[solid]
-    return Detections(boxes[chosen], top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64))
+    found = Detections(boxes[chosen], top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64))
+    return found, np.asarray(keep[chosen], np.int64)
 
 
 def suppress(boxes: Floats, scores: Floats, classes: NDArray[np.int64], iou: float) -> NDArray[np.int64]:
