@@ -29,7 +29,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 Feed = dict[str, NDArray[np.float32]]
 Item = TypeVar("Item")
 #: Share of an activation's values that its scale covers: the very last ones would make every step wider.
-PERCENTILE = 99.9995
+PERCENTILE = {"detector": 99.9999, "embedder": 99.9995}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ SYMMETRIC = Make("int8_symmetric", QuantType.QInt8, True)
 #: So many convolutions from the input on stay in float. Half of the symmetric steps are never used behind a ReLU, so more of
 #: the detector does: all up to the first cells that boxes are told from.
 FLOAT_FIRST = {
-    ("detector", "int8"): 1, ("detector", "int8_symmetric"): 15, ("embedder", "int8"): 1, ("embedder", "int8_symmetric"): 1,
+    ("detector", "int8"): 8, ("detector", "int8_symmetric"): 15, ("embedder", "int8"): 1, ("embedder", "int8_symmetric"): 1,
 }  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def quantise(name: str, source: Path, out: Path, make: Make, feeds: Feeds[Item])
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
                 "OpTypesToExcludeOutputQuantization": ["Conv"],
-                "CalibPercentile": PERCENTILE,
+                "CalibPercentile": PERCENTILE[name],
                 "CalibStridedMinMax": 1,  # one item at a time, for histograms too
             },
         )
