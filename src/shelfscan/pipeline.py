@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from shelfscan.model.catalogue import Catalogue
-from shelfscan.model.detections import DetectionClass, Detections
+from shelfscan.model.detections import Candidate, DetectionClass, Detections
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
@@ -21,6 +21,7 @@ from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
 from shelfscan.perception.fronts import front_grid
 from shelfscan.perception.localise import FaceView, box_depth, view_of
 from shelfscan.perception.looks import planned_looks
+from shelfscan.perception.orientation import Turn, in_doubt, turns
 from shelfscan.perception.recognise import Recogniser
 from shelfscan.perception.upright import upright_size
 from shelfscan.ports import Detector, TagReader, TagText
@@ -40,7 +41,7 @@ EVIDENCE_SHARE = 0.3
 
 #: Entered around each stage of the processing, with its name (`STAGES`): what measures times, outside this module.
 Stage = Callable[[str], AbstractContextManager[object]]
-STAGES = ("decode", "depth", "detect", "place", "recognise", "tags", "cover", "front", "look", "check")
+STAGES = ("decode", "depth", "detect", "place", "recognise", "tags", "cover", "front", "look", "check", "condition")
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,8 @@ class ScanPipeline:
         planned = [self._planogram[look.bin_id].sku for look in looks]
         with stage("check"):
             named = self._recogniser.recognise([look.crop for look in looks], [{sku} for sku in planned])
+        with stage("condition"):
+            turned = self._turned([look.crop for look in looks], planned, named)
         return [
             PlaceCheck(
                 bin_id=look.bin_id,
@@ -197,9 +200,20 @@ class ScanPipeline:
                 depth_m=round(look.depth_m, 4),
                 weight=round(look.cosine**4, 3),
                 candidates=(candidates[0], *(c for c in candidates[1:] if c.sku == sku)),
+                turn=turn,
             )
-            for look, sku, candidates in zip(looks, planned, named, strict=True)
+            for look, sku, candidates, turn in zip(looks, planned, named, turned, strict=True)
         ]
+
+    def _turned(self, crops: Sequence[Rgb], planned: Sequence[str], named: Sequence[Sequence[Candidate]]) -> list[str]:
+        """How each planned item is turned, as `PlaceCheck.turn` says it."""
+        out = [""] * len(crops)
+        known = self._recogniser.skus
+        doubtful = [n for n, c in enumerate(named) if planned[n] in known and in_doubt(c)]
+        found = turns(self._recogniser, [crops[n] for n in doubtful], [planned[n] for n in doubtful])
+        for n, turn in zip(doubtful, found, strict=True):
+            out[n] = {Turn.UPRIGHT: "", Turn.RIGHT: "lying", Turn.LEFT: "lying"}.get(turn, str(turn))
+        return out
 
     def _planned_near(self, gondola_id: str, p: np.ndarray) -> set[str]:
         """SKUs planned within reach of a place: their similarity is wanted even when others look more alike."""

@@ -175,6 +175,15 @@ class Recogniser:
         """
         return [look.candidates(also[n] if also else ()) for n, look in enumerate(self.looks(crops))]
 
+    def likeness(self, crops: Sequence[Rgb], skus: Sequence[str]) -> list[float]:
+        """Cosine of each crop to the nearest reference of the SKU named for it; -1 where the gallery lacks that."""
+        if not len(crops):
+            return []
+        g = self._gallery
+        cosines = _embedded(self._embedder, crops, g.insets) @ g.vectors.T
+        rows = {s: np.flatnonzero(g.owner == i) for i, s in enumerate(g.skus) if s in set(skus)}
+        return [float(row[rows[s]].max()) if s in rows else -1.0 for row, s in zip(cosines, skus, strict=True)]
+
     def looks(self, crops: Sequence[Rgb]) -> Iterator[Look]:
         """Each crop held against the gallery, for who asks more than once."""
         if len(crops):

@@ -94,7 +94,7 @@ class Sensing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole store as it truly is."""
+    """A whole store as it truly is. ``damage``: the kind of damage (see `shelfscan.sim.condition`) by item."""
 
     seed: int
     size: str
@@ -105,10 +105,15 @@ class Scene:
     boxes: tuple[SceneBox, ...]
     lights: tuple[SceneLight, ...]
     sensing: Sensing = field(default_factory=Sensing)
+    damage: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as JSON (stable order, byte for byte the same for the same scene)."""
-        path.write_text(json.dumps(asdict(self), separators=(",", ":"), sort_keys=True))
+        data = asdict(self)
+        if not self.damage:
+            # Stores without it keep the bytes they had before there was such a thing.
+            del data["damage"]
+        path.write_text(json.dumps(data, separators=(",", ":"), sort_keys=True))
 
     @staticmethod
     def load(path: Path) -> Scene:
@@ -124,6 +129,7 @@ class Scene:
             boxes=tuple(SceneBox(**{**b, "rgb": tuple(b["rgb"])}) for b in d["boxes"]),
             lights=tuple(SceneLight(**i) for i in d["lights"]),
             sensing=Sensing(**d["sensing"]),
+            damage=dict(d.get("damage", {})),
         )
 
 
