@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from datetime import date
 
+import cv2
 import numpy as np
 import pytest
 from fakes.packages import Thumbnail, families
@@ -22,8 +24,10 @@ from shelfscan.model.imaging import Rgb
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import PlaceCheck
 from shelfscan.model.store import BinPlace
+from shelfscan.perception.damage import SUSPECT, anomalies, reference_of
+from shelfscan.perception.dates import days_until
 from shelfscan.perception.orientation import Turn, in_doubt, turns
-from shelfscan.perception.recognise import AS_IS, Gallery, Recogniser
+from shelfscan.perception.recognise import AS_IS, Detail, Gallery, Recogniser
 
 PACKS = [p for f in families(6) for p in f]
 CLOCKWISE = [Turn.UPRIGHT, Turn.RIGHT, Turn.UPSIDE_DOWN, Turn.LEFT]
@@ -192,3 +196,78 @@ def test_a_scene_without_damage_is_written_as_it_always_was(tmp_path) -> None:  
     replace(scene, damage={"I1": "torn"}).save(tmp_path / "b.json")
     assert Scene.load(tmp_path / "b.json").damage == {"I1": "torn"}
     assert Scene.load(tmp_path / "a.json") == scene
+
+
+def _front(n: int, damage: str = "") -> Rgb:
+    """The front of a pack, as its texture has it, damaged or not."""
+    from shelfscan.sim.artwork import FACES, pack_texture
+    from shelfscan.sim.condition import damaged_texture
+    from shelfscan.sim.packaging import make_packs
+
+    texture = pack_texture(make_packs(4_000_000, 12, "tests")[n], 256)
+    if damage:
+        texture = damaged_texture(texture, damage, f"I{n}")
+    x0, y0, x1, y1 = (round(f * 256) for f in FACES["front"])
+    return np.ascontiguousarray(cv2.resize(texture[y0:y1, x0:x1], (130, 220), interpolation=cv2.INTER_AREA))
+
+
+def _whole(crops: list[Rgb]) -> list[tuple[int, int]]:
+    return [(0, len(c)) for c in crops]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pack=st.integers(0, 11),
+    light=st.floats(0.6, 1.15),
+    shift=st.tuples(st.integers(-4, 4), st.integers(-6, 6)),
+    neighbours=st.integers(0, 2),
+)
+def test_other_light_and_a_crop_a_little_off_are_no_damage(
+    pack: int, light: float, shift: tuple[int, int], neighbours: int
+) -> None:
+    crop = np.clip(np.roll(_front(pack), shift, axis=(1, 0)) * light, 0, 255).astype(np.uint8)
+    crops = [crop, *[_front(pack)] * neighbours]
+    assert anomalies(crops, _whole(crops), [reference_of(Detail(_front(pack)))])[0] < SUSPECT
+
+
+@pytest.mark.parametrize("kind", ["torn", "leaking"])
+def test_most_torn_and_stained_packs_differ_from_their_kind(kind: str) -> None:
+    found = 0
+    for n in range(12):
+        crops = [_front(n, kind), _front(n), _front(n)]
+        differ = anomalies(crops, _whole(crops), [reference_of(Detail(_front(n)))])
+        assert max(differ[1:]) < SUSPECT
+        found += differ[0] >= SUSPECT
+    assert found >= 5
+
+
+def test_what_is_hidden_or_has_nothing_to_compare_with_is_not_judged() -> None:
+    torn = _front(0, "torn")
+    assert anomalies([torn], [(0, len(torn) // 3)], [reference_of(Detail(_front(0)))]) == [0.0]
+    assert anomalies([torn], _whole([torn]), []) == [0.0]
+    assert anomalies([], [], []) == []
+
+
+def test_damage_is_told_when_every_look_says_so() -> None:
+    face = front(0.014, 0.014, 0.014)
+    seen = [box(c, 0.014, 0.9) for c in range(3)]
+    found = told(seen, face, [check(1, 0.9, damage=1.6), check(1, 0.9, damage=1.4), check(0, 0.9, damage=0.2)])
+    assert set(found) == {"damaged"} and "column 2" in found["damaged"].suggestion
+    assert told(seen, face, [check(1, 0.9, damage=1.6), check(1, 0.9, damage=0.4)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("iso", "days"),
+    [("2026-03-08", 7), ("2026-02-27", -2), ("2026-03", 30), ("2027-03-01", 365), ("--03-02", None), ("", None)],
+)
+def test_days_until_a_date(iso: str, days: int | None) -> None:
+    assert days_until(iso, date(2026, 3, 1)) == days
+
+
+def test_a_near_date_is_told_once_and_not_when_it_was_read_as_two() -> None:
+    face = front(0.014, 0.014, 0.014)
+    seen = [box(c, 0.014, 0.9) for c in range(3)]
+    dated = [replace(check(c, 0.9), near_expiry=d) for c, d in ((0, "2026-03-02"), (0, "2026-03-02"), (2, ""))]
+    found = told(seen, face, dated)
+    assert set(found) == {"near_expiry"} and "2026-03-02" in found["near_expiry"].suggestion
+    assert told(seen, face, [*dated, replace(check(0, 0.9), near_expiry="2026-08-02")]) == {}

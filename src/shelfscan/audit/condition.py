@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,8 +23,6 @@ LYING_KNOWN = 0.5
 OFF_ROW_M, OFF_ROW = 0.025, 0.3
 #: A front this share of the shelf's depth behind the edge hides what is there.
 HIDDEN_SHARE = 0.25
-#: Damage is told when this many looks say so, or all of one that saw the item squarely.
-LOOKS_LEAST, SQUARE = 2, 0.85
 #: Steps of confidence: one kind of evidence, two kinds.
 ALONE, AGREED = 0.7, 0.9
 
@@ -69,6 +66,9 @@ def troubles(
     damaged = _damaged(match, checks, damage_from, {p.column for p, _ in turned} | set(lying))
     if damaged is not None:
         out.append(damaged)
+    dates = _near_expiry(match, checks)
+    if dates:
+        out.append(Trouble("near_expiry", AGREED, f"sell {line.sku} first or take it out: {', '.join(dates)}"))
     return out
 
 
@@ -142,9 +142,8 @@ def _damaged(match: BinMatch, checks: Sequence[PlaceCheck], least: float, apart:
         if not p.planned or p.column in apart:
             continue
         looks = [c for c in checks if (c.column, c.row) == (p.column, p.row) and abs(c.depth_m - p.face_m[1]) < CHECK_DEPTH_M]
-        judged = [c for c in looks if math.isfinite(c.damage) and c.damage > 0]
-        enough = len(judged) >= LOOKS_LEAST or any(c.weight >= SQUARE for c in judged)
-        if not enough or min(c.damage for c in judged) < least:
+        judged = [c for c in looks if c.damage > 0]
+        if not judged or min(c.damage for c in judged) < least:
             continue
         most = max(judged, key=lambda c: (c.damage, c.weight))
         sure = round(min(AGREED, 0.5 + 0.2 * min(c.damage for c in judged) / least), 3)
@@ -153,6 +152,16 @@ def _damaged(match: BinMatch, checks: Sequence[PlaceCheck], least: float, apart:
             picture = f"evidence/{most.evidence}" if most.evidence else ""
             best = Trouble("damaged", sure, f"look at {p.sku} in {where}: unlike its kind", picture)
     return best
+
+
+def _near_expiry(match: BinMatch, checks: Sequence[PlaceCheck]) -> list[str]:
+    """The near dates of a bin's planned items; of an item that was read as two dates none."""
+    places = {(p.column, p.row) for p in match.placed if p.planned}
+    read: dict[tuple[int, int], set[str]] = {}
+    for c in checks:
+        if c.near_expiry and (c.column, c.row) in places:
+            read.setdefault((c.column, c.row), set()).add(c.near_expiry)
+    return sorted({d for dates in read.values() if len(dates) == 1 for d in dates})
 
 
 def _own(check: PlaceCheck, sku: str) -> float:
