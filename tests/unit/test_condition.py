@@ -10,6 +10,7 @@ from datetime import date
 import cv2
 import numpy as np
 import pytest
+from fakes.captures import capture
 from fakes.packages import Thumbnail, families
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,11 +24,13 @@ from shelfscan.model.front import FaceFront
 from shelfscan.model.imaging import Rgb
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import PlaceCheck
-from shelfscan.model.store import BinPlace
+from shelfscan.model.store import BinPlace, Store
 from shelfscan.perception.damage import SUSPECT, anomalies, reference_of
-from shelfscan.perception.dates import days_until
+from shelfscan.perception.dates import ExpiryReading, days_until
+from shelfscan.perception.looks import PlannedLook
 from shelfscan.perception.orientation import Turn, in_doubt, turns
 from shelfscan.perception.recognise import AS_IS, Detail, Gallery, Recogniser
+from shelfscan.pipeline import ScanPipeline
 
 PACKS = [p for f in families(6) for p in f]
 CLOCKWISE = [Turn.UPRIGHT, Turn.RIGHT, Turn.UPSIDE_DOWN, Turn.LEFT]
@@ -271,3 +274,26 @@ def test_a_near_date_is_told_once_and_not_when_it_was_read_as_two() -> None:
     found = told(seen, face, dated)
     assert set(found) == {"near_expiry"} and "2026-03-02" in found["near_expiry"].suggestion
     assert told(seen, face, [*dated, replace(check(0, 0.9), near_expiry="2026-08-02")]) == {}
+
+
+def test_dates_are_read_only_where_the_planned_product_is_seen_straight_on() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def read(crop: Rgb) -> ExpiryReading:
+        asked.append(crop.shape)
+        # The captures of the fake are of 14 November 2023.
+        return ExpiryReading({100: "2023-11-16", 110: "2024-11-16", 120: "2023-11"}[len(crop)])
+
+    def look(cosine: float, height: int) -> PlannedLook:
+        return PlannedLook("B", 0, 0, 0.014, cosine, np.zeros((height, 90, 3), np.uint8), (0, height), 0.0)
+
+    looks = [look(0.99, 100), look(0.99, 110), look(0.9, 100), look(0.99, 100), look(0.99, 60), look(0.99, 120)]
+    known = (Candidate("BOX", 0.9),)
+    named = [known, known, known, (Candidate("BOX", 0.2),), known, known]
+    store = Store("s", ())
+    pipeline = ScanPipeline(store, {}, {}, None, None, dates=read, near_expiry_days=3)  # type: ignore[arg-type]
+    near = pipeline._near_expiry(capture(0), looks, ["BOX"] * 6, named)
+    assert near == ["2023-11-16", "", "", "", "", ""]
+    assert [s[0] for s in asked] == [100, 110, 120]
+    silent = ScanPipeline(store, {}, {}, None, None)  # type: ignore[arg-type]
+    assert silent._near_expiry(capture(0), looks, ["BOX"] * 6, named) == [""] * 6
