@@ -24,7 +24,7 @@ from shelfscan.ports import Event
 from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 
 #: An item differs by so much from its kind when it is told to be damaged: few false alarms before few misses.
-DAMAGE_FROM = 1.3
+DAMAGE_FROM = 2.0
 #: Pictures kept for a bin.
 EVIDENCE = 3
 
