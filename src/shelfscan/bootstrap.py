@@ -215,12 +215,29 @@ def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:
 
 
 def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
-    """The processing of one capture, for this store."""
+    """The processing of one capture, for this store. Raises `MissingModel` when dates are wanted and RapidOCR is not there."""
     from shelfscan.pipeline import ScanPipeline
 
     recogniser = make_recogniser(config, make_embedder(config), load_references(bundle), hurried=True)
     tag_reader = make_tag_reader(config, bundle.catalogue)
-    return ScanPipeline(bundle.store, bundle.catalogue, bundle.planogram, make_detector(config), recogniser, tag_reader)
+    store, catalogue, planogram = bundle.store, bundle.catalogue, bundle.planogram
+    detector = make_detector(config)
+    dates = None
+    if config.condition.dates:
+        from shelfscan.adapters.dates_rapidocr import RapidOcrDates
+
+        dates = RapidOcrDates().read
+    return ScanPipeline(
+        store,
+        catalogue,
+        planogram,
+        detector,
+        recogniser,
+        tag_reader,
+        damage=config.condition.damage,
+        dates=dates,
+        near_expiry_days=config.condition.near_expiry_days,
+    )
 
 
 def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:

@@ -68,6 +68,15 @@ class TagsConfig(_Section):
     details: bool = False
 
 
+class ConditionConfig(_Section):
+    """What is told of the condition of goods. ``damage``: products that differ from their kind are looked for. ``dates``:
+    expiry dates are read, by RapidOCR at a second a product; told when they are ``near_expiry_days`` away or less."""
+
+    damage: bool = True
+    dates: bool = False
+    near_expiry_days: int = Field(default=7, ge=0, le=3650)
+
+
 class MissionConfig(_Section):
     """How patient a mission is; seconds of wall time."""
 
@@ -140,6 +149,7 @@ class Config(_Section):
     tensorrt: TensorrtConfig = TensorrtConfig()
     recognition: RecognitionConfig = RecognitionConfig()
     tags: TagsConfig = TagsConfig()
+    condition: ConditionConfig = ConditionConfig()
     mission: MissionConfig = MissionConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     sim: SimConfig = SimConfig()

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 
 import cv2
 import numpy as np
 
 from shelfscan.errors import SensorError
 from shelfscan.model.catalogue import Catalogue
-from shelfscan.model.detections import DetectionClass, Detections
+from shelfscan.model.detections import Candidate, DetectionClass, Detections
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
 from shelfscan.model.store import BinPlace, Store
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
+from shelfscan.perception.damage import LEAST_COSINE, MOST_HIDDEN, SUSPECT, Reference, anomalies, reference_of
+from shelfscan.perception.dates import ExpiryReading, days_until
 from shelfscan.perception.fronts import front_grid
 from shelfscan.perception.hidden import Hidden, cells_of, hidden_of
 from shelfscan.perception.localise import FaceView, box_depth, view_of
-from shelfscan.perception.looks import HIDDEN_SHARE, planned_looks
+from shelfscan.perception.looks import HIDDEN_SHARE, PlannedLook, planned_looks
+from shelfscan.perception.orientation import Turn, in_doubt, turns
 from shelfscan.perception.recognise import Recogniser
 from shelfscan.perception.upright import upright_size
 from shelfscan.ports import Detector, TagReader, TagText
@@ -36,13 +40,21 @@ TAG_HALF_WIDTH_M = 0.31
 TAG_HALF_HEIGHT_M = 0.48
 MIN_VALID_DEPTH = 0.08
 EVIDENCE_PX = 400
+#: Only looks that show the planned SKU with this score are judged for damage.
+SHOWN = 0.5
+#: Dates take a second a crop: they are read where an item is seen straight on and large enough.
+DATE_COSINE, DATE_LEAST_PX = 0.97, 80
+#: SKUs whose reference pictures are kept ready for that.
+REFERENCES_KEPT = 1000
 #: A picture is evidence when it shows at least this share of a bin's front.
 EVIDENCE_SHARE = 0.3
 
 
+#: Reads the expiry date on an upright (h, w, 3) picture of a pack.
+DateReader = Callable[[Rgb], ExpiryReading]
 #: Entered around each stage of the processing, with its name (`STAGES`): what measures times, outside this module.
 Stage = Callable[[str], AbstractContextManager[object]]
-STAGES = ("decode", "depth", "detect", "place", "recognise", "tags", "cover", "front", "look", "check")
+STAGES = ("decode", "depth", "detect", "place", "recognise", "tags", "cover", "front", "look", "check", "condition")
 
 
 @dataclass(frozen=True)
@@ -64,9 +76,15 @@ class ScanPipeline:
         detector: Detector,
         recogniser: Recogniser,
         tag_reader: TagReader | None = None,
+        *,
+        damage: bool = True,
+        dates: DateReader | None = None,
+        near_expiry_days: int = 7,
     ) -> None:
         self._store, self._catalogue, self._planogram = store, catalogue, planogram
         self._detector, self._recogniser, self._tags = detector, recogniser, tag_reader
+        self._damage, self._dates, self._near_days = damage, dates, near_expiry_days
+        self._references: dict[str, list[Reference]] = {}
         self._places: dict[str, list[BinPlace]] = {}
         for place in store.places.values():
             self._places.setdefault(place.gondola_id, []).append(place)
@@ -122,7 +140,7 @@ class ScanPipeline:
                 with stage("front"):
                     grid = front_grid(view)
                 fronts.append(grid)
-                checks += self._check_places(view, picture, grid, stage)
+                checks += self._check_places(bundle, view, picture, grid, evidence, stage)
         bays = sorted({self._store.places[b].bay_id for b in coverage})
         scan = BayScan(
             bundle.mission_id,
@@ -188,13 +206,25 @@ class ScanPipeline:
             placed.append((observation, crop, self._planned_near(view.gondola.gondola_id, p)))
         return placed
 
-    def _check_places(self, view: FaceView, picture: Rgb, grid: FrontGrid, stage: Stage) -> list[PlaceCheck]:
+    def _check_places(
+        self, bundle: FrameBundle, view: FaceView, picture: Rgb, grid: FrontGrid, evidence: dict[str, bytes], stage: Stage
+    ) -> list[PlaceCheck]:
         places = self._places.get(view.gondola.gondola_id, [])
         with stage("look"):
             looks = planned_looks(view, picture, grid, places, self._planogram, self._catalogue)
         planned = [self._planogram[look.bin_id].sku for look in looks]
         with stage("check"):
             named = self._recogniser.recognise([look.crop for look in looks], [{sku} for sku in planned])
+        with stage("condition"):
+            turned = self._turned([look.crop for look in looks], planned, named)
+            damage = self._damaged(looks, planned, named) if self._damage else [0.0] * len(looks)
+            near = self._near_expiry(bundle, looks, planned, named)
+        pictures = [""] * len(looks)
+        for n, look in enumerate(looks):
+            if damage[n] >= SUSPECT:
+                place = f"c{look.column}r{look.row}"
+                pictures[n] = f"{look.bin_id}/{bundle.capture_id}-{view.head.name}-{place}.jpg"
+                evidence[pictures[n]] = _jpeg(look.crop)
         return [
             PlaceCheck(
                 bin_id=look.bin_id,
@@ -204,9 +234,66 @@ class ScanPipeline:
                 depth_m=round(look.depth_m, 4),
                 weight=round(look.cosine**4, 3),
                 candidates=(candidates[0], *(c for c in candidates[1:] if c.sku == sku)),
+                turn=turn,
+                damage=differs,
+                evidence=name,
+                near_expiry=expires,
             )
-            for look, sku, candidates in zip(looks, planned, named, strict=True)
+            for look, sku, candidates, turn, differs, name, expires in zip(
+                looks, planned, named, turned, damage, pictures, near, strict=True
+            )
         ]
+
+    def _near_expiry(
+        self,
+        bundle: FrameBundle,
+        looks: Sequence[PlannedLook],
+        planned: Sequence[str],
+        named: Sequence[Sequence[Candidate]],
+    ) -> list[str]:
+        """The expiry date of each look that shows the planned SKU straight on, where it is near; else empty."""
+        out = [""] * len(looks)
+        if self._dates is None:
+            return out
+        today = datetime.fromtimestamp(bundle.stamp_ns / 1e9, timezone.utc).date()
+        for n, (look, sku, candidates) in enumerate(zip(looks, planned, named, strict=True)):
+            shown = any(c.sku == sku and c.score >= SHOWN for c in candidates)
+            if shown and look.cosine >= DATE_COSINE and min(look.crop.shape[:2]) >= DATE_LEAST_PX:
+                iso = self._dates(look.crop).iso
+                days = days_until(iso, today)
+                out[n] = iso if days is not None and days <= self._near_days else ""
+        return out
+
+    def _damaged(
+        self, looks: Sequence[PlannedLook], planned: Sequence[str], named: Sequence[Sequence[Candidate]]
+    ) -> list[float]:
+        """How much each look differs from its kind, where it shows the planned SKU squarely; 0 elsewhere."""
+        out = [0.0] * len(looks)
+        of_sku: dict[str, list[int]] = {}
+        for n, (look, sku, candidates) in enumerate(zip(looks, planned, named, strict=True)):
+            shown = any(c.sku == sku and c.score >= SHOWN for c in candidates)
+            if shown and look.cosine >= LEAST_COSINE and look.hidden <= MOST_HIDDEN:
+                of_sku.setdefault(sku, []).append(n)
+        for sku, members in of_sku.items():
+            if sku not in self._references:
+                if len(self._references) >= REFERENCES_KEPT:
+                    self._references.clear()
+                self._references[sku] = [reference_of(d) for d in self._recogniser.details(sku)]
+            chosen = [looks[n] for n in members]
+            found = anomalies([c.crop for c in chosen], [c.clear_px for c in chosen], self._references[sku])
+            for n, differs in zip(members, found, strict=True):
+                out[n] = differs
+        return out
+
+    def _turned(self, crops: Sequence[Rgb], planned: Sequence[str], named: Sequence[Sequence[Candidate]]) -> list[str]:
+        """How each planned item is turned, as `PlaceCheck.turn` says it."""
+        out = [""] * len(crops)
+        known = self._recogniser.skus
+        doubtful = [n for n, c in enumerate(named) if planned[n] in known and in_doubt(c)]
+        found = turns(self._recogniser, [crops[n] for n in doubtful], [planned[n] for n in doubtful])
+        for n, turn in zip(doubtful, found, strict=True):
+            out[n] = {Turn.UPRIGHT: "", Turn.RIGHT: "lying", Turn.LEFT: "lying"}.get(turn, str(turn))
+        return out
 
     def _planned_near(self, gondola_id: str, p: np.ndarray) -> set[str]:
         """SKUs planned within reach of a place: their similarity is wanted even when others look more alike."""
@@ -325,6 +412,11 @@ def _crop_front(view: FaceView, front: FrontSeen, picture: Rgb) -> bytes:
     x0, y0 = (int(max(0, v)) for v in px.min(axis=0))
     x1, y1 = int(min(w, px[:, 0].max())), int(min(h, px[:, 1].max()))
     crop = picture[y0:y1, x0:x1]
+    return _jpeg(crop)
+
+
+def _jpeg(crop: Rgb) -> bytes:
+    """JPEG bytes of a picture, at most `EVIDENCE_PX` long."""
     scale = min(1.0, EVIDENCE_PX / max(crop.shape[:2]))
     small = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

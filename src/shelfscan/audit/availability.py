@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shelfscan.audit.condition import Trouble
 from shelfscan.audit.match import BinMatch, Placed
 from shelfscan.audit.tags import BinTag, amount
 from shelfscan.audit.units import Units, estimate
@@ -17,6 +18,8 @@ from shelfscan.model.store import BinPlace
 CELLS = COVERAGE_COLUMNS * COVERAGE_ROWS
 #: A front counts as seen in full with this share of its cells: one cell may fall to a pixel's rounding.
 IN_FULL = 0.99
+#: Conditions in which goods can't be sold, or not for long.
+UNSELLABLE = ("damaged", "near_expiry")
 #: An empty bin whose depth could be judged in less of its places than this stays in doubt.
 JUDGED_LEAST = 0.5
 
@@ -134,7 +137,14 @@ def confidence_of(status: BinStatus, units: Units, line: PlanogramLine, front: S
 
 
 def findings_of(
-    place: BinPlace, line: PlanogramLine, product: Product, match: BinMatch, look: Look, tag: BinTag | None, state: BinState
+    place: BinPlace,
+    line: PlanogramLine,
+    product: Product,
+    match: BinMatch,
+    look: Look,
+    tag: BinTag | None,
+    state: BinState,
+    condition: Sequence[Trouble] = (),
 ) -> list[Finding]:
     """What a person should know about a bin that was seen in full; one finding a cause."""
     if not look.in_full:
@@ -142,7 +152,7 @@ def findings_of(
     picture = look.evidence[0] if look.evidence else ""
     out: list[Finding] = []
 
-    def add(kind: str, confidence: float, value: float, suggestion: str) -> None:
+    def add(kind: str, confidence: float, value: float, suggestion: str, evidence: str = "") -> None:
         out.append(
             Finding(
                 f"{place.bin_id}/{kind}",
@@ -152,7 +162,7 @@ def findings_of(
                 round(confidence, 3),
                 round(value, 2),
                 suggestion,
-                picture,
+                evidence or picture,
             )
         )
 
@@ -169,4 +179,7 @@ def findings_of(
         add("missing_tag", 0.7, 0.0, f"print a tag for {line.sku}")
     elif printed is not None and abs(printed - product.price) > 0.005:
         add("wrong_price", tag.confidence, abs(printed - product.price), f"tag says {tag.price}, catalogue {product.price:.2f}")
+    for t in condition:
+        # Goods that can't be sold are worth their price; those that only need a hand, nothing yet.
+        add(t.kind, t.confidence, product.price if t.kind in UNSELLABLE else 0.0, t.suggestion, t.picture)
     return out

@@ -223,10 +223,21 @@ def _where(box: Seen | None, product: Product, middle: tuple[float, float, float
     return (box.face_m[0] if whole else middle[0], middle[1], box.face_m[2] if tall else middle[2])
 
 
+def check_turn(checks: Sequence[PlaceCheck]) -> str:
+    """How the item of a place is turned, as `PlaceCheck.turn` says it; empty when a look at it doesn't say that it is."""
+    turns = {c.turn for c in checks}
+    if "" in turns:
+        return ""
+    return next((t for t in ("upside_down", "lying", "other_side") if t in turns), "")
+
+
 def check_name(checks: Sequence[PlaceCheck], planned: str) -> tuple[str, bool] | None:
     """The SKU that crops taken at the planned place show, and whether it is the planned one; None when nobody looked."""
     if not checks:
         return None
+    if check_turn(checks):
+        # It looks like nothing in the gallery as it stands; what is planned and turned is likelier than what nobody sells.
+        return planned, True
     best: dict[str, float] = {}
     for check in checks:
         for c in check.candidates:
@@ -248,14 +259,14 @@ def name_in(seen: Seen, planned: str, catalogue: Catalogue) -> tuple[str, bool]:
     best = max(seen.candidates, key=lambda c: (c.score, c.sku), default=None)
     if best is None or best.sku == planned:
         return planned, True
-    misfit = _misfit(seen, planned, catalogue) > MISFIT and _misfit(seen, best.sku, catalogue) < MISFIT
-    margin = STRANGER_MARGIN_MISFIT if misfit else STRANGER_MARGIN
+    by_size = misfit(seen, planned, catalogue) > MISFIT and misfit(seen, best.sku, catalogue) < MISFIT
+    margin = STRANGER_MARGIN_MISFIT if by_size else STRANGER_MARGIN
     if best.score >= STRANGER_LEAST and best.score - own > margin:
         return best.sku, False
     return planned, True
 
 
-def _misfit(seen: Seen, sku: str, catalogue: Catalogue) -> float:
+def misfit(seen: Seen, sku: str, catalogue: Catalogue) -> float:
     """Relative difference of measured and catalogue size, 0..1."""
     product = catalogue.get(sku)
     if product is None:

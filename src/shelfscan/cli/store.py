@@ -36,12 +36,17 @@ def build(
     people: Annotated[
         int, typer.Option(min=0, max=500, help="People before the shelves; their faces and bodies must be blurred in capture.")
     ] = 0,
+    damaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the front row that is dented, torn or leaking.")] = 0.0,
+    fallen: Annotated[float, typer.Option(min=0, max=1, help="Share that lies, of those with room to fall.")] = 0.0,
+    turned: Annotated[float, typer.Option(min=0, max=1, help="Share that shows its back or stands on its head.")] = 0.0,
 ) -> None:
     """Build a simulated store bundle; the same seed and options give the same bytes."""
     from shelfscan.sim.build import build_store
+    from shelfscan.sim.condition import Condition
 
+    condition = Condition(damaged, fallen, turned)
     with progress("building the store") as report:
-        build_store(out_dir, seed=seed, size=size.value, messy=messy, people=people, progress=report)
+        build_store(out_dir, seed=seed, size=size.value, messy=messy, people=people, progress=report, condition=condition)
     out.print(f"{out_dir}: {size.value} store, seed {seed}, messy {messy}", highlight=False)
 
 

@@ -82,7 +82,9 @@ class PlaceCheck:
     """What stands in one planned place, looked at exactly where the measured front says the item is.
 
     ``depth_m`` behind the front plane; ``weight``: how squarely it was seen, 0..1; ``candidates`` hold the planned SKU's
-    similarity too.
+    similarity too. ``turn``: ``upside_down``, ``lying`` (a quarter turn), ``other_side`` (none of the sides that the gallery
+    shows), or empty when it is the front or nobody knows. ``damage``: how much it differs from its kind, 0 when that was
+    not judged; ``evidence`` names the picture of it. ``near_expiry``: the expiry date read on it (ISO 8601) when that is near.
     """
 
     bin_id: str
@@ -92,6 +94,10 @@ class PlaceCheck:
     depth_m: float
     weight: float
     candidates: tuple[Candidate, ...]
+    turn: str = ""
+    damage: float = 0.0
+    evidence: str = ""
+    near_expiry: str = ""
 
 
 #: Cells of a `FrontGrid`: metres along the face and up.

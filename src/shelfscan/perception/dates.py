@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from shelfscan.perception.tags import TextLine
@@ -93,6 +94,14 @@ def read_expiry(lines: Sequence[TextLine], least_confidence: float = 0.8, order:
     if plain:
         return ExpiryReading(max(plain))
     return _without_year(texts, sure, order)
+
+
+def days_until(iso: str, today: date) -> int | None:
+    """Days from ``today`` to the last day that an expiry's ``iso`` allows, negative when it is over; None without a year."""
+    if not iso or iso.startswith("-"):
+        return None
+    year, month, *day = (int(v) for v in iso.split("-"))
+    return (date(year, month, day[0] if day else calendar.monthrange(year, month)[1]) - today).days
 
 
 def _without_year(texts: Sequence[str], sure: Sequence[bool], order: Order | None) -> ExpiryReading:

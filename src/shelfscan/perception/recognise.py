@@ -72,7 +72,11 @@ def verdict(candidates: Sequence[Candidate], unknown_below: float, tie_within: f
     return Verdict(first.sku)
 
 
-class _Detail:
+#: Width and height of the copies that are held against one another for damage.
+SMALL_PX = (48, 72)
+
+
+class Detail:
     """What the close look needs of a picture; worked out once, when it is first wanted, and the picture is let go."""
 
     def __init__(self, picture: Rgb) -> None:
@@ -80,6 +84,8 @@ class _Detail:
         self._seen: tuple[LocalFeatures, NDArray[np.float32]] | None = None
         #: Logarithm of width over height.
         self.shape = math.log(picture.shape[1] / picture.shape[0])
+        #: A copy of `SMALL_PX`, whatever the picture's proportions.
+        self.small: Rgb = np.asarray(cv2.resize(picture, SMALL_PX, interpolation=cv2.INTER_AREA), np.uint8)
 
     def of(self) -> tuple[LocalFeatures, NDArray[np.float32]]:
         picture, seen = self._picture, self._seen
@@ -100,7 +106,7 @@ class Gallery:
     owner: NDArray[np.int64]
     vectors: NDArray[np.float32]
     colours: NDArray[np.float32]
-    details: tuple[_Detail, ...] = field(repr=False)
+    details: tuple[Detail, ...] = field(repr=False)
     insets: tuple[float, ...] = INSETS
 
     @staticmethod
@@ -112,7 +118,7 @@ class Gallery:
         crops = [p for s in skus for p in references[s]]
         owner = np.repeat(np.arange(len(skus)), [len(references[s]) for s in skus])
         colours = np.stack([colour_layout(c) for c in crops])
-        details = tuple(_Detail(_reduced(c)) for c in crops)
+        details = tuple(Detail(_reduced(c)) for c in crops)
         return Gallery(skus, owner.astype(np.int64), _embedded(embedder, crops, insets), colours, details, insets)
 
 
@@ -175,6 +181,22 @@ class Recogniser:
         """
         return [look.candidates(also[n] if also else ()) for n, look in enumerate(self.looks(crops))]
 
+    def details(self, sku: str) -> tuple[Detail, ...]:
+        """The SKU's reference pictures, as far as they are kept; none for one that is not in the gallery."""
+        g = self._gallery
+        if sku not in g.skus:
+            return ()
+        return tuple(g.details[n] for n in np.flatnonzero(g.owner == g.skus.index(sku)))
+
+    def likeness(self, crops: Sequence[Rgb], skus: Sequence[str]) -> list[float]:
+        """Cosine of each crop to the nearest reference of the SKU named for it; -1 where the gallery lacks that."""
+        if not len(crops):
+            return []
+        g = self._gallery
+        cosines = _embedded(self._embedder, crops, g.insets) @ g.vectors.T
+        rows = {s: np.flatnonzero(g.owner == i) for i, s in enumerate(g.skus) if s in set(skus)}
+        return [float(row[rows[s]].max()) if s in rows else -1.0 for row, s in zip(cosines, skus, strict=True)]
+
     def looks(self, crops: Sequence[Rgb]) -> Iterator[Look]:
         """Each crop held against the gallery, for who asks more than once."""
         if len(crops):
@@ -192,7 +214,7 @@ class Look:
     def __init__(self, gallery: Gallery, verify: Verify, hurried: bool, crop: Rgb, likeness: NDArray[np.float32]) -> None:
         self._gallery, self._verify, self._hurried, self._crop, self._likeness = gallery, verify, hurried, crop, likeness
         self._index = {s: i for i, s in enumerate(gallery.skus)}
-        self._mine: _Detail | None = None
+        self._mine: Detail | None = None
         self._cheap: NDArray[np.float32] | None = None
         self._found: dict[int, Shared] = {}
 
@@ -222,7 +244,7 @@ class Look:
         """Scores of the SKUs that may be meant, and of the wanted ones, by a close look."""
         g = self._gallery
         if self._mine is None or self._cheap is None:
-            self._mine = _Detail(self._crop)
+            self._mine = Detail(self._crop)
             self._cheap = LIKENESS * self._likeness + COLOUR * (g.colours @ colour_layout(self._crop))
         features, copy = self._mine.of()
         cheap = np.where(out, -np.inf, self._per_sku(self._cheap))
@@ -263,7 +285,7 @@ def _doubtful(scores: NDArray[np.float32], hurried: bool) -> bool:
     return bool(first < sure or first - second < margin)
 
 
-def _close(seen: Shared, features: int, claims: NDArray[np.int64], copy: NDArray[np.float32], reference: _Detail) -> float:
+def _close(seen: Shared, features: int, claims: NDArray[np.int64], copy: NDArray[np.float32], reference: Detail) -> float:
     """What local features say for one reference."""
     if seen is NOTHING:
         return 0.0

@@ -21,6 +21,7 @@ from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.store import Store
 from shelfscan.paths import default_robot_file
 from shelfscan.robotfile import robot_model
+from shelfscan.sim.condition import Condition, in_bad_condition
 from shelfscan.sim.gallery import render_gallery
 from shelfscan.sim.layout import EDGE_M, SIZES, make_layout
 from shelfscan.sim.merchandise import catalogue_of, merchandise
@@ -43,10 +44,13 @@ def build_store(
     people: int = 0,
     progress: Report | None = None,
     gallery_pictures: int = 2,
+    condition: Condition | None = None,
 ) -> None:
     """Write a bundle; the same seed and options give the same bytes. Nothing half-done is left behind.
 
     ``people``: how many stand before its shelves; without them the bytes are those of a store built before there were any.
+    ``condition``: goods that are damaged, fallen or turned beyond what the level has; None: none.
+
     Raises `BadInput` for an unknown size or level, or when ``out`` holds something that is not a store bundle.
     """
     if size not in SIZES or messy not in MESSINESS:
@@ -58,13 +62,17 @@ def build_store(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         made = Path(scratch) / "bundle"
         made.mkdir()
-        _build(made, seed, size, messy, people, progress or (lambda what, done: None), gallery_pictures)
+        _build(
+            made, seed, size, messy, people, progress or (lambda what, done: None), gallery_pictures, condition or Condition()
+        )
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
 
 
-def _build(root: Path, seed: int, size: str, level: int, people: int, report: Report, gallery_pictures: int) -> None:
+def _build(
+    root: Path, seed: int, size: str, level: int, people: int, report: Report, gallery_pictures: int, condition: Condition
+) -> None:
     report("layout", 0.0)
     messy = MESSINESS[level]
     layout = make_layout(size, seed)
@@ -74,9 +82,12 @@ def _build(root: Path, seed: int, size: str, level: int, people: int, report: Re
     by_sku = {p.sku: p for p in packs if p.sku in used}
     catalogue = catalogue_of(list(by_sku.values()), seed)
     items, truths = stock_store(store, plan, by_sku, messy, seed)
+    damage: dict[str, str] = {}
+    if condition != Condition():
+        items, truths, damage = in_bad_condition(store, by_sku, items, truths, condition, seed)
     tags, prices = _tags(store, plan, catalogue, messy, seed)
     scene = Scene(seed, size, level, by_sku, tuple(items), tuple(tags), layout.boxes, layout.lights, messy.sensing)
-    scene = replace(scene, people=place_people(store, people, seed))
+    scene = replace(scene, people=place_people(store, people, seed), damage=damage)
     document = yaml.safe_load(default_robot_file().read_text(encoding="utf-8"))
     document["dock"] = {"x_m": layout.dock.x_m, "y_m": layout.dock.y_m, "yaw_rad": layout.dock.yaw_rad}
     robot = robot_model(document, "robot.yaml")
@@ -168,7 +179,9 @@ def _write_truth(
             findings.append((t.bin_id, t.status.lower(), "shelf", value))
         if t.misplaced:
             findings.append((t.bin_id, "misplaced", "shelf", value))
-        findings += [(t.bin_id, e, "shelf", "0.00") for e in t.effects if e in ("turned", "pushed_back")]
+        findings += [(t.bin_id, e, "shelf", "0.00") for e in t.effects if e in ("turned", "pushed_back", "fallen")]
+        if "damaged" in t.effects:
+            findings.append((t.bin_id, "damaged", "shelf", value))
         if not price:
             findings.append((t.bin_id, "missing_tag", "shelf", "0.00"))
         elif float(price.replace(",", ".")) != catalogue[t.sku].price:

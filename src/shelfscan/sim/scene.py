@@ -110,7 +110,7 @@ class Sensing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole store as it truly is."""
+    """A whole store as it truly is. ``damage``: the kind of damage (see `shelfscan.sim.condition`) by item."""
 
     seed: int
     size: str
@@ -122,12 +122,15 @@ class Scene:
     lights: tuple[SceneLight, ...]
     sensing: Sensing = field(default_factory=Sensing)
     people: tuple[ScenePerson, ...] = ()
+    damage: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as JSON (stable order, byte for byte the same for the same scene)."""
         document = asdict(self)
-        if not self.people:  # a store without people is written as before there were any
-            del document["people"]
+        # Stores without these keep the bytes they had before there was such a thing.
+        for late in ("people", "damage"):
+            if not document[late]:
+                del document[late]
         path.write_text(json.dumps(document, separators=(",", ":"), sort_keys=True))
 
     @staticmethod
@@ -145,6 +148,7 @@ class Scene:
             lights=tuple(SceneLight(**i) for i in d["lights"]),
             sensing=Sensing(**d["sensing"]),
             people=tuple(ScenePerson(**p) for p in d.get("people", ())),
+            damage=dict(d.get("damage", {})),
         )
 
 

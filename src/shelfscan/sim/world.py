@@ -16,10 +16,11 @@ from shelfscan.model.geometry import Array
 from shelfscan.model.imaging import Camera
 from shelfscan.model.robot import RobotModel
 from shelfscan.sim.artwork import pack_texture
+from shelfscan.sim.condition import damaged_texture
 from shelfscan.sim.meshes import Mesh, pack_mesh
 from shelfscan.sim.packaging import PackSpec
 from shelfscan.sim.people import Look, cloth_texture, face_texture, figure, head_mesh, torso_mesh
-from shelfscan.sim.scene import Scene, ScenePerson, SceneTag
+from shelfscan.sim.scene import Scene, SceneItem, ScenePerson, SceneTag
 from shelfscan.sim.tags import HEIGHT_PX, WIDTH_PX, draw_tag, tag_style
 
 CELL_PX = 256
@@ -115,6 +116,21 @@ def add_packs(spec: mujoco.MjSpec, packs: Iterable[PackSpec]) -> dict[str, str]:
     return materials
 
 
+def _add_damaged(spec: mujoco.MjSpec, items: Sequence[SceneItem], scene: Scene) -> dict[str, str]:
+    """A mesh and material of its own for each damaged item; the material's name by item (the mesh is called like the item)."""
+    if not items:
+        return {}
+    atlas = Atlas(spec, "damaged", (CELL_PX, CELL_PX), len(items))
+    materials = {}
+    for item in items:
+        pack = scene.packs[item.sku]
+        texture = damaged_texture(pack_texture(pack, CELL_PX), scene.damage[item.item_id], item.item_id)
+        materials[item.item_id], sides = atlas.add(texture)
+        add_mesh(spec, item.item_id, pack_mesh(pack), sides)
+    atlas.close()
+    return materials
+
+
 def quaternion(rotation: Array) -> list[float]:
     """(w, x, y, z) of a rotation matrix, as MuJoCo has it."""
     out = np.zeros(4)
@@ -148,6 +164,7 @@ def build_world(
     items = [i for i in scene.items if wanted(i.x_m, i.y_m)]
     tags = [t for t in scene.tags if wanted(t.x_m, t.y_m)]
     materials = add_packs(spec, (scene.packs[s] for s in sorted({i.sku for i in items})))
+    damaged = _add_damaged(spec, [i for i in items if i.item_id in scene.damage], scene)
     world = spec.worldbody
     _floor(spec, world)
     lamps = [i for i in scene.lights if wanted(i.x_m, i.y_m)]
@@ -178,8 +195,8 @@ def build_world(
         world.add_geom(
             name=item.item_id,
             type=mujoco.mjtGeom.mjGEOM_MESH,
-            meshname=item.sku,
-            material=materials[item.sku],
+            meshname=item.item_id if item.item_id in damaged else item.sku,
+            material=damaged.get(item.item_id) or materials[item.sku],
             pos=[item.x_m, item.y_m, item.z_m],
             quat=_euler(item.yaw_rad, item.pitch_rad, item.roll_rad),
             contype=0,

@@ -10,18 +10,21 @@ from datetime import datetime, timezone
 import numpy as np
 
 from shelfscan.audit.availability import Look, bin_state, findings_of
+from shelfscan.audit.condition import troubles
 from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
 from shelfscan.audit.tags import TAG_BELOW_M, agree, place_tags
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import apply
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, TagReading
+from shelfscan.model.scan import BayScan, PlaceCheck, TagReading
 from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, UnseenReason
 from shelfscan.model.store import BinPlace, Gondola, Store
 from shelfscan.ports import Event
 from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 
+#: An item differs by so much from its kind when it is told to be damaged: few false alarms before few misses.
+DAMAGE_FROM = 2.0
 #: Pictures kept for a bin.
 EVIDENCE = 3
 
@@ -150,6 +153,9 @@ class StockProjector:
         tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
         shifts = self._shifts(places, matched, tags_of)
         looks = _looks(scans, here)
+        checks_of: dict[str, list[PlaceCheck]] = {}
+        for c in checks:
+            checks_of.setdefault(c.bin_id, []).append(c)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
         findings: list[Finding] = []
@@ -161,7 +167,8 @@ class StockProjector:
             tag = agree(tags_of[place.bin_id]) if place.bin_id in tags_of else None
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
             state = bin_state(place, line, product, match, look, tag, position, iso_utc(look.stamp_ns))
-            found = findings_of(place, line, product, match, look, tag, state)
+            condition = troubles(place, line, self._catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
+            found = findings_of(place, line, product, match, look, tag, state, condition)
             findings += found
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
             products += [_product_row(p, place, self._catalogue) for p in match.placed]

@@ -23,6 +23,11 @@ TYPES = {
     "price": "Price",
     "wrong_price": "Wrong price",
     "missing_tag": "Tag missing",
+    "damaged": "Damaged",
+    "near_expiry": "Near expiry",
+    "turned": "Turned",
+    "fallen": "Fallen",
+    "pushed_back": "Pushed back",
 }
 
 

@@ -6,7 +6,8 @@ const state = { run: "", store: null, mission: null, map: null, bins: new Map(),
 
 const TYPES = {
   out_of_stock: ["Out of stock", "out"], low: ["Low", "low"], misplaced: ["Misplaced", "foreign"], wrong_price: ["Wrong price", "price"],
-  missing_tag: ["Tag missing", "price"],
+  missing_tag: ["Tag missing", "price"], damaged: ["Damaged", "foreign"], near_expiry: ["Near expiry", "low"], turned: ["Turned", "foreign"],
+  fallen: ["Fallen", "foreign"], pushed_back: ["Pushed back", "low"],
 };
 const OUTCOMES = {
   equal: "Agree", posted: "Posted", held: "Held for a person", recount: "To be recounted", ignored: "Left alone", pending: "Waiting to be sent",
