@@ -67,7 +67,7 @@ def int8_file(name: str, scratch: Path) -> Path:
     else:
         crops = golden_crops(OnnxDetector(threads=1, precision="fp32"), pictures)
         feeds += [{"crops": prepare(crops[n : n + 8], 128)} for n in range(0, len(crops), 8)]
-    quantise(name, entry_path(entry), out, SYMMETRIC, Feeds(feeds, lambda feed: feed))
+    quantise(entry_path(entry), out, SYMMETRIC, Feeds(feeds, lambda feed: feed))
     return out
 
 

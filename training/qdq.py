@@ -29,7 +29,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 Feed = dict[str, NDArray[np.float32]]
 Item = TypeVar("Item")
 #: Share of an activation's values that its scale covers: the very last ones would make every step wider.
-PERCENTILE = {"detector": 99.9999, "embedder": 99.9995}
+PERCENTILE = 99.9995
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,6 @@ class Make:
 
 UNSIGNED = Make("int8", QuantType.QUInt8, False)
 SYMMETRIC = Make("int8_symmetric", QuantType.QInt8, True)
-#: So many convolutions from the input on stay in float. Half of the symmetric steps are never used behind a ReLU, so more of
-#: the detector does: all up to the first cells that boxes are told from.
-FLOAT_FIRST = {
-    ("detector", "int8"): 8, ("detector", "int8_symmetric"): 15, ("embedder", "int8"): 1, ("embedder", "int8_symmetric"): 1,
-}  # fmt: skip
 
 
 class Feeds(CalibrationDataReader, Generic[Item]):  # type: ignore[misc] # onnxruntime has no types
@@ -85,8 +80,10 @@ def float_nodes(model: onnx.ModelProto, first: int) -> list[str]:
     return [n.name for n in model.graph.node if n.op_type == "Conv"][:first] + last
 
 
-def quantise(name: str, source: Path, out: Path, make: Make, feeds: Feeds[Item]) -> None:
-    """Write the int8 form of ``source``, the network of that name, to ``out``, calibrated on ``feeds``."""
+def quantise(
+    source: Path, out: Path, make: Make, feeds: Feeds[Item], float_first: int = 1, percentile: float = PERCENTILE
+) -> None:
+    """Write the int8 form of ``source`` to ``out``, calibrated on ``feeds``; ``float_first`` convolutions stay in float."""
     # The calibration tells of itself on stdout, where a tool's answer is.
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):
         plain = Path(scratch) / "plain.onnx"
@@ -100,14 +97,14 @@ def quantise(name: str, source: Path, out: Path, make: Make, feeds: Feeds[Item])
             per_channel=True,
             activation_type=make.activations,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=float_nodes(onnx.load(str(plain)), FLOAT_FIRST[name, make.kind]),
+            nodes_to_exclude=float_nodes(onnx.load(str(plain)), float_first),
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={
                 "ActivationSymmetric": make.symmetric,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
                 "OpTypesToExcludeOutputQuantization": ["Conv"],
-                "CalibPercentile": PERCENTILE[name],
+                "CalibPercentile": percentile,
                 "CalibStridedMinMax": 1,  # one item at a time, for histograms too
             },
         )

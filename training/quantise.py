@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -65,7 +66,8 @@ class Network(Generic[Item]):
 
     ``gated``: measures that must not be lost; of the detector's, coarse numbers move edges, which AP50 forgives and AP75 does
     not. ``items``: at most so many to calibrate or measure on, evenly over the pools. ``measured``: of a folder of models.
-    ``agreement``: of its int8 variant with its float file, on the golden pictures.
+    ``agreement``: of its int8 variant with its float file, on the golden pictures. ``float_first``: how many convolutions from
+    the input on stay in float, tried in turn. ``percentile``: `training.qdq.PERCENTILE`.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Network(Generic[Item]):
     agreement: Callable[[Path, bool], Agreement]
     timed: Feed
     size: str
+    float_first: tuple[int, ...]
+    percentile: float
 
 
 def spread(files: list[Item], most: int) -> list[Item]:
@@ -148,10 +152,11 @@ def crop_agreement(models: Path, openvino: bool) -> Agreement:
 DETECTOR: Network[Path] = Network(
     "detector", ("PRODUCT", "PRODUCT_AP75", "PRICE_TAG"), shelf_pictures, shelf_feed, shelf_measured, shelf_agreement,
     {"image": np.random.default_rng(0).random((1, 3, *SIZE), np.float32)}, f"{SIZE[1]}x{SIZE[0]}",
+    (1, 3, 8, 15), 99.9999,
 )  # fmt: skip
 EMBEDDER: Network[Path] = Network(
     "embedder", ("rank1_slack_0.0", "rank1_slack_0.05"), crop_files, crop_feed, crop_measured, crop_agreement,
-    {"crops": np.random.default_rng(0).random((BATCH, 3, SIDE, SIDE), np.float32)}, f"{BATCH} crops",
+    {"crops": np.random.default_rng(0).random((BATCH, 3, SIDE, SIDE), np.float32)}, f"{BATCH} crops", (1, 3), 99.9995,
 )  # fmt: skip
 
 
@@ -179,39 +184,52 @@ def timings(files: dict[Chosen, Path], feed: Feed, repeats: int) -> Values:
 
 @dataclass(frozen=True)
 class Tried:
-    """A variant that was made and measured. ``lost``: the most of what must not be lost."""
+    """A variant that was made and measured. ``lost``: the most of what must not be lost; ``float_first``: see `quantise`."""
 
     make: Make
     data: bytes
     values: dict[str, Values]
     lost: float
     good: bool
+    float_first: int
 
 
 def tried(network: Network[Item], make: Make, models: Path, calibration: list[Item], probe: list[Item], args: Any) -> Tried:
-    """Make a variant in a folder of its own (what is not good enough never lies where a run could take it) and measure it."""
+    """A variant with as few convolutions in float as keep what must be kept; the last one tried when none does."""
     entry = model_entry(network.name, models)
     source = entry_path(entry, models)
-    on_openvino = make is UNSIGNED
-    with tempfile.TemporaryDirectory() as scratch:
-        trial = Path(scratch)
-        made = trial / file_name(network.name, make)
-        quantise(network.name, source, made, make, Feeds(calibration, network.feed))
-        (trial / entry.file).write_bytes(source.read_bytes())
-        # Asked of the trial folder as int8, whichever of the two it is: only one of them is tried at a time.
-        variant = {"file": made.name, "bytes": made.stat().st_size, "sha256": file_sha256(made), "made_from": entry.sha256}
-        write_models(trial, [{**entry.to_json(), "variants": {"int8": variant}}])
-        values = {kind: network.measured(trial, on_openvino, kind, probe) for kind in ("fp32", "int8")}
-        lost = max(values["fp32"][k] - values["int8"][k] for k in network.gated if k in values["fp32"])
-        good = lost <= args.most_lost
+    for float_first in args.float_first or network.float_first:
+        # In a folder of its own: what is not good enough never lies where a run could take it.
+        with tempfile.TemporaryDirectory() as scratch:
+            trial = Path(scratch)
+            made = trial / file_name(network.name, make)
+            quantise(source, made, make, Feeds(calibration, network.feed), float_first, network.percentile)
+            (trial / entry.file).write_bytes(source.read_bytes())
+            # Asked of this folder as int8, whichever of the two it is: only one of them is in it.
+            variant = {"file": made.name, "bytes": made.stat().st_size, "sha256": file_sha256(made), "made_from": entry.sha256}
+            write_models(trial, [{**entry.to_json(), "variants": {"int8": variant}}])
+            values, lost, good = measured(network, make is UNSIGNED, trial, source, made, probe, args)
+            found = Tried(make, made.read_bytes(), values, lost, good, float_first)
+        said = ", ".join(f"{k} {v:g}" for k, v in values["golden"].items())
+        print(f"{made.name}, {float_first} convolutions in float: lost {lost:.4f}, {said}", file=sys.stderr)
         if good:
-            agreed = network.agreement(trial, on_openvino)
-            values["golden"] = {"matched": round(agreed.matched, 4), "score_worst": round(agreed.score_worst, 4)}
-            good = agreed.matched >= args.least_matched and agreed.score_worst <= args.most_apart
-        if on_openvino and good:
-            values["ms"] = timings({"fp32": source, "int8": made}, network.timed, args.repeats)
-            good = values["ms"]["openvino int8"] < values["ms"]["openvino fp32"]
-        return Tried(make, made.read_bytes(), values, lost, good)
+            break
+    return found
+
+
+def measured(
+    network: Network[Item], on_openvino: bool, trial: Path, source: Path, made: Path, probe: list[Item], args: Any
+) -> tuple[dict[str, Values], float, bool]:
+    """What a trial folder's two files give, the most that is lost, and whether it may be used."""
+    values = {kind: network.measured(trial, on_openvino, kind, probe) for kind in ("fp32", "int8")}
+    lost = max(values["fp32"][k] - values["int8"][k] for k in network.gated if k in values["fp32"])
+    agreed = network.agreement(trial, on_openvino)
+    values["golden"] = {"matched": round(agreed.matched, 4), "score_worst": round(agreed.score_worst, 4)}
+    good = lost <= args.most_lost and agreed.matched >= args.least_matched and agreed.score_worst <= args.most_apart
+    if on_openvino and good:
+        values["ms"] = timings({"fp32": source, "int8": made}, network.timed, args.repeats)
+        good = values["ms"]["openvino int8"] < values["ms"]["openvino fp32"]
+    return values, lost, good
 
 
 def file_name(name: str, make: Make) -> str:
@@ -237,7 +255,8 @@ which were not trained on: int8 with OpenVINO, int8_symmetric with ONNX Runtime,
 """
     for t in made:
         a, b = t.values["fp32"], t.values["int8"]
-        text += f"\n| | fp32 | {t.make.kind} |\n|---|---|---|\n" + "".join(f"| {k} | {a[k]:g} | {b[k]:g} |\n" for k in a)
+        text += f"\n| {t.float_first} convolutions in float | fp32 | {t.make.kind} |\n|---|---|---|\n"
+        text += "".join(f"| {k} | {a[k]:g} | {b[k]:g} |\n" for k in a)
         text += "".join(f"| golden pictures: {k} | | {v:g} |\n" for k, v in t.values["golden"].items())
         if "ms" in t.values:
             text += f"\n| 2 threads, {network.size}, median of runs in turn | ms |\n|---|---|\n"
@@ -263,6 +282,7 @@ def main() -> None:
     p.add_argument("--most-lost", type=float, default=MOST_LOST, help="what may be lost of the measures that are gated")
     p.add_argument("--least-matched", type=float, default=LEAST_MATCHED, help="of boxes or crops of the golden pictures")
     p.add_argument("--most-apart", type=float, default=SCORE_TOLERANCE, help="of their scores or likenesses")
+    p.add_argument("--float-first", type=int, nargs="+", help="convolutions that stay in float, tried in turn until it is good")
     p.add_argument("--repeats", type=int, default=40, help="of each timing")
     args = p.parse_args()
     network = DETECTOR if args.model == "detector" else EMBEDDER
@@ -299,7 +319,10 @@ def main() -> None:
     for t in both:
         if not t.good:
             (args.models / file_name(network.name, t.make)).unlink(missing_ok=True)
-    said = {t.make.kind: {"measured": t.values, "lost": round(t.lost, 4), "put into use": t.good} for t in both}
+    said = {
+        t.make.kind: {"measured": t.values, "lost": round(t.lost, 4), "float_first": t.float_first, "put into use": t.good}
+        for t in both
+    }
     print(json.dumps({**said, "put into use": len(good) == len(both)}, indent=1))
     raise SystemExit(0 if len(good) == len(both) else 1)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from shelfscan.adapters.backends import Name, order
 from shelfscan.adapters.model_store import in_use
 from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig
-from shelfscan.errors import BackendError, MissingModel
+from shelfscan.errors import BackendError, BadInput, MissingModel
 from shelfscan.mission.machine import Rules
 from shelfscan.mission.runner import Limits
 from shelfscan.model.bundle import Bundle
@@ -50,6 +50,10 @@ def _first(what: str, asked: DetectorConfig | EmbedderConfig, make: Callable[[Na
             _log.warning("%s: TensorRT cannot be used, %s is used instead: %s", what, names[names.index(name) + 1], e)
         except ImportError as e:
             raise MissingModel(f"{what} backend {name!r} is not installed: {e}") from e
+        except BadInput as e:
+            if isinstance(e, MissingModel):
+                raise
+            raise BadInput(f"{what}.{problem}" for problem in e.problems) from e
     raise AssertionError("there is always something to try")
 
 

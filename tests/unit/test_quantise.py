@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 from training.manifest import with_section
 
+from shelfscan.adapters.embed_onnx import OnnxEmbedder
 from shelfscan.adapters.models import model_entry, model_path
 from shelfscan.paths import ROOT
+from shelfscan.sim.layout import SIZES
+from shelfscan.sim.packaging import make_packs
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed; int8 variants are made with it")
 pytest.importorskip("openvino", reason="openvino is not installed; int8 variants are measured with it")
@@ -55,6 +59,23 @@ def pool(folder: Path) -> Path:
     return folder
 
 
+def crops(folder: Path) -> Path:
+    """Three products as gallery pictures and once on a shelf, as `training.embedder.pool` keeps them."""
+    folder.mkdir(parents=True)
+    skus = [p.sku for p in make_packs(100900, SIZES["small"].sku_limit, "train")[:3]]
+    with (folder / "index.csv").open("w", newline="") as f:
+        rows = csv.writer(f)
+        rows.writerow(["file", "sku", "family", "kind", "x0", "y0", "x1", "y1"])
+        for n, sku in enumerate(skus):
+            img = np.full((130, 80, 3), 40 + 60 * n, np.uint8)
+            img[20 + 20 * n : 60 + 20 * n, 10:70] = (255 - 70 * n, 30 * n, 200)
+            for kind in ("gallery", "gallery", "shelf"):
+                name = f"{sku}-{kind}.jpg"
+                cv2.imwrite(str(folder / name), img)
+                rows.writerow([name, f"100900/{sku}", f"100900/{n}", kind, 2, 2, 78, 128])
+    return folder
+
+
 def quantise(models: Path, pictures: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "training.quantise", "--models", models, "--calibrate", pictures, "--measure", pictures]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -68,7 +89,7 @@ def test_a_good_variant_is_used_and_one_that_loses_is_not(tmp_path: Path) -> Non
     pictures = pool(tmp_path / "drawn")
     weights = model_entry("detector", models).sha256
     # Calibrated on two drawings: only that all of it works is looked at.
-    lenient = ("--most-lost", "1", "--least-matched", "0", "--most-apart", "1")
+    lenient = ("--float-first", "1", "--most-lost", "1", "--least-matched", "0", "--most-apart", "1")
     done = quantise(models, pictures, *lenient)
     assert done.returncode == 0, done.stdout + done.stderr
     entry = model_entry("detector", models)
@@ -87,3 +108,22 @@ def test_a_good_variant_is_used_and_one_that_loses_is_not(tmp_path: Path) -> Non
     assert "int8" not in (models / "detector.md").read_text()
     nothing = quantise(models, tmp_path)
     assert nothing.returncode != 0 and "no pictures; expected pools" in nothing.stderr
+
+
+def test_the_embedder_gets_both_variants_and_a_wrong_pool_changes_nothing(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models", models)
+    before = (models / "manifest.json").read_bytes()
+    nothing = quantise(models, tmp_path, "--model", "embedder")
+    assert nothing.returncode != 0 and "no pictures" in nothing.stderr
+    assert (models / "manifest.json").read_bytes() == before
+    pictures = crops(tmp_path / "drawn" / "crops")
+    lenient = ("--float-first", "1", "--most-lost", "1", "--least-matched", "0", "--most-apart", "2")
+    done = quantise(models, pictures, "--model", "embedder", *lenient)
+    said = json.loads(done.stdout)
+    entry = model_entry("embedder", models)
+    assert {k for k in ("int8", "int8_symmetric") if said[k]["put into use"]} == set(entry.variants)
+    assert "int8_symmetric" in entry.variants, "nothing that was lost, and its speed is not asked"
+    assert f"    {entry.variants['int8_symmetric'].command}\n" in (models / "embedder.md").read_text()
+    assert "--calibrate pools/drawn/crops" in entry.variants["int8_symmetric"].command
+    assert OnnxEmbedder(models=models, precision="int8" if entry.int8 else "fp32", threads=1).embed([]).shape[0] == 0

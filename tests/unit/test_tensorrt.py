@@ -465,7 +465,7 @@ def test_auto_without_a_package_is_the_processor_and_says_why(
 
 
 def test_precisions_that_a_backend_lacks_are_bad_input() -> None:
-    with pytest.raises(BadInput, match="precision fp16: onnxruntime computes fp32, int8"):
+    with pytest.raises(BadInput, match=r"^detector\.precision fp16: onnxruntime computes fp32, int8"):
         make_detector(load_config(None, {"detector.backend": "onnx", "detector.precision": "fp16"}))
     with pytest.raises(BadInput, match="embedder"):
         load_config(None, {"embedder.precision": "int4"})
