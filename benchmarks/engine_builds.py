@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from training.embedder.data import SIDE
 from training.qdq import SYMMETRIC, Feed, Feeds, quantise
 
 from shelfscan.adapters._onnx_typed import fp16_typed
@@ -66,7 +67,7 @@ def int8_file(name: str, scratch: Path) -> Path:
             feeds.append({"image": decode.letterbox(p, decode.input_scale(*p.shape[:2], None, MAX_SIDE_PX))[0]})
     else:
         crops = golden_crops(OnnxDetector(threads=1, precision="fp32"), pictures)
-        feeds += [{"crops": prepare(crops[n : n + 8], 128)} for n in range(0, len(crops), 8)]
+        feeds += [{"crops": prepare(crops[n : n + 8], SIDE)} for n in range(0, len(crops), 8)]
     quantise(entry_path(entry), out, SYMMETRIC, Feeds(feeds, lambda feed: feed))
     return out
 

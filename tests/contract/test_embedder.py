@@ -101,9 +101,10 @@ def test_other_arrays_are_bad_input(embedder: Embedder) -> None:
         embedder.embed([*crops(1), np.zeros((4, 4), np.uint8)])
 
 
-def test_backends_agree() -> None:
+@pytest.mark.parametrize("backend", ["openvino", "tensorrt"])
+def test_backends_agree(backend: str) -> None:
     some = crops(20)
-    a, b = need("onnxruntime")(threads=1).embed(some), need("openvino")(threads=1).embed(some)
+    a, b = (need(name)(threads=1, precision="fp32").embed(some) for name in ("onnxruntime", backend))
     assert (a * b).sum(1).min() > 0.999
 
 
