@@ -43,6 +43,9 @@ def _weights() -> Path | None:
 class BlazeFaces:
     """A `PeopleFinder` for heads. Not safe to call from several threads at once. Raises `MissingModel`."""
 
+    #: It says nothing of bodies (`shelfscan.perception.privacy.beside_stereo`).
+    faces_only = True
+
     def __init__(self, *, threads: int = 1) -> None:
         path = _weights()
         if path is None:

@@ -63,11 +63,15 @@ COLOURS = 12
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Cells of one camera's picture: where somebody is, which of them are before the shelf by depth, what the networks saw."""
+    """Cells of one camera's picture: where somebody is, which of them are before the shelf by depth, what the networks saw.
+
+    ``bodies``: what depth, or a network that looks for more than faces, found.
+    """
 
     mask: Mask
     near: Mask
     seen: Mask
+    bodies: Mask
     camera: Camera
 
 
@@ -109,20 +113,21 @@ class PrivacyFilter:
         for side, picture, camera in (("left", frame.left, head.left), ("right", frame.right, head.right)):
             if picture.shape != _shape(camera):
                 raise SensorError(f"{head.name}: the {side} picture is {picture.shape}, expected {_shape(camera)}")
-        seen = self._seen(frame)
+        seen, bodies = self._seen(frame)
         gondola = facing_gondola(self._store, bundle.T_map_base @ head.rgb.T_base_optical)
         if gondola is None:
-            return [_Found(m, np.zeros_like(m), m, c) for m, c in _cameras(frame, seen)], np.zeros(len(BEARINGS_RAD), bool)
+            alone = [_Found(m, np.zeros_like(m), m, b, c) for (m, c), b in zip(_cameras(frame, seen), bodies, strict=True)]
+            return alone, np.zeros(len(BEARINGS_RAD), bool)
         T_face_left = inverse(gondola.face.matrix()) @ bundle.T_map_base @ head.left.T_base_optical
         near, behind, tall = by_depth(frame, gondola, T_face_left)
         found = []
-        for (saw, camera), before, shelf in zip(_cameras(frame, seen), near, behind, strict=True):
+        for (saw, camera), body, before, shelf in zip(_cameras(frame, seen), bodies, near, behind, strict=True):
             people = confirmed(saw, before, shelf)
-            found.append(_Found(people | before, before, people, camera))
+            found.append(_Found(people | before, before, people, (people & body) | before, camera))
         return found, tall
 
-    def _seen(self, frame: HeadFrame) -> list[Mask]:
-        """Cells where the networks see people: left, right, RGB."""
+    def _seen(self, frame: HeadFrame) -> tuple[list[Mask], list[Mask]]:
+        """Cells where the networks see people, and those of networks that look for more than faces: left, right, RGB."""
         head = frame.head
         # A quarter of the size is decoded straight from the JPEG, in a part of the time.
         jpeg = np.frombuffer(frame.rgb_jpeg, np.uint8)
@@ -135,14 +140,18 @@ class PrivacyFilter:
             half = cv2.resize(gray, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
             pictures.append((np.repeat(np.asarray(half, np.uint8)[..., None], 3, axis=-1), camera, gray.shape))
         pictures.append((np.ascontiguousarray(small[..., ::-1], np.uint8), head.rgb, (i.height_px, i.width_px)))
-        return [self._cells(picture, camera, shape) for picture, camera, shape in pictures]
+        both = [self._cells(picture, camera, shape) for picture, camera, shape in pictures]
+        return [seen for seen, _ in both], [bodies for _, bodies in both]
 
-    def _cells(self, picture: Rgb, camera: Camera, shape: tuple[int, ...]) -> Mask:
-        out = np.zeros(cells_of(shape[0], shape[1]), bool)
+    def _cells(self, picture: Rgb, camera: Camera, shape: tuple[int, ...]) -> tuple[Mask, Mask]:
+        out, bodies = (np.zeros(cells_of(shape[0], shape[1]), bool) for _ in range(2))
         upright = np.ascontiguousarray(np.rot90(picture, camera.upright_turns))
         for finder in self._finders:
-            out |= _to_cells(np.rot90(finder.find(upright), -camera.upright_turns), shape[0], shape[1])
-        return out
+            cells = _to_cells(np.rot90(finder.find(upright), -camera.upright_turns), shape[0], shape[1])
+            out |= cells
+            if not getattr(finder, "faces_only", False):
+                bodies |= cells
+        return out, bodies
 
 
 def _cameras(frame: HeadFrame, masks: Sequence[Mask]) -> list[tuple[Mask, Camera]]:
@@ -189,10 +198,11 @@ def _between(a_rad: float, b_rad: float) -> NDArray[np.bool_]:
 def beside_stereo(rgb: _Found, left: _Found) -> NDArray[np.bool_]:
     """Bearings of the strips at the sides of an RGB picture that the pair does not see, where somebody was found in them.
 
-    No depth speaks for or against anybody there, and nothing is counted there: a whole strip is given for a few cells.
+    No depth speaks for or against anybody there, and nothing is counted there: a whole strip is given for a few cells
+    of a body. A face alone hides itself: prints on packs look like faces, and one would cost the bins of a whole strip.
     """
     at, pair = _column_bearings(rgb), _column_bearings(left)
-    columns = np.rot90(rgb.mask, rgb.camera.upright_turns).sum(axis=0)
+    columns = np.rot90(rgb.bodies, rgb.camera.upright_turns).sum(axis=0)
     middle = (at[:-1] + at[1:]) / 2
     out = np.zeros(len(BEARINGS_RAD), bool)
     for strip in (middle < pair.min(), middle > pair.max()):
