@@ -68,6 +68,17 @@ def test_a_used_folder_is_refused_and_left_alone(run: Path) -> None:
     assert (run / "stock_map.json").read_bytes() == before
 
 
+def test_the_map_can_be_made_again_from_what_was_observed(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    done = shelfscan("replay", run, "--stored", "--store", DEMO, "--out", again)
+    assert done.returncode == 0, done.stderr
+    assert (again / "observations.csv").read_bytes() == (run / "observations.csv").read_bytes()
+    before, after = (json.loads((r / "stock_map.json").read_text())["bins"] for r in (run, again))
+    assert before == after
+    refused = shelfscan("replay", DEMO, "--stored", "--store", DEMO, "--out", tmp_path / "none")
+    assert refused.returncode == 2 and "ledger.sqlite" in refused.stderr and not (tmp_path / "none").exists()
+
+
 def test_a_night_that_goes_on_goes_on_later(run: Path, tmp_path: Path) -> None:
     """The simulated clock may be ahead of the wall's; what is seen after a restart must not look older than before."""
     again = tmp_path / "again"

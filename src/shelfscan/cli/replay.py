@@ -34,16 +34,22 @@ class ReplayOutcome:
 
 
 def replay(
-    bag: Annotated[Path, typer.Argument(metavar="BAG", help="Folder of a recorded bag, or one of its .mcap files.")],
+    bag: Annotated[Path, typer.Argument(metavar="BAG", help="Folder of a recorded bag, one of its .mcap files, or a run.")],
     store: Annotated[Path, typer.Option("--store", help="Store bundle.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Run folder to make.")],
     config: Annotated[Path | None, typer.Option("--config", help="YAML configuration.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Also process captures whose scan the live run ended without.")
     ] = False,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="BAG is a run folder: take the scans its ledger keeps, look at no picture again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Process a recorded bag: the same stock map as the live run of the same software gave.
+
+    With ``--stored`` the map is made anew from what a run observed, in seconds: after a planogram, a catalogue or a rule was
+    corrected.
 
     Exit 1 when nothing of the bag shows this store's shelves, 2 when the bag or the store cannot be read.
     """
@@ -53,7 +59,10 @@ def replay(
     settings = load_config(config)
     bundle = load_bundle(store)
     with progress("replaying") as report:
-        done = replay_bag(bundle, settings, bag, out_dir, everything=everything, report=report)
+        if stored:
+            done = replay_stored(bundle, settings, bag, out_dir)
+        else:
+            done = replay_bag(bundle, settings, bag, out_dir, everything=everything, report=report)
     for problem in done.problems:
         err.print(f"shelfscan: {problem}", highlight=False, markup=False, soft_wrap=True)
     result = done.run.report
@@ -180,6 +189,58 @@ def _replay(
             timings=summarise(times),
         )
         return ReplayOutcome(run, captures, tuple(problems))
+    finally:
+        ledger.close()
+
+
+def replay_stored(bundle: Bundle, config: Config, source: Path, run_dir: Path) -> ReplayOutcome:
+    """The stock map of a run's stored scans by today's rules, in a new run folder. Raises `BadInput` like `replay_bag`.
+
+    What perception said of each capture stays as it was; the store, the planogram, the catalogue and everything from the
+    match on may have changed since.
+    """
+    from shelfscan.bootstrap import make_projector, open_ledger
+    from shelfscan.mission.machine import KINDS, project
+    from shelfscan.runinfo import RunInfo, read_run_info, write_run_info
+
+    started = time.monotonic()
+    if not (source / "ledger.sqlite").is_file():
+        raise BadInput(f"{source}: no ledger.sqlite there; --stored expects the folder of a run")
+    expect_writable(run_dir, folder=True)
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise BadInput(f"{run_dir}: exists and is not empty; choose another run folder")
+    info = read_run_info(source)
+    if info.site != bundle.store.site:
+        raise BadInput(f"{source}: a run of store {info.site!r}, not of {bundle.store.site!r} ({bundle.root})")
+    before = open_ledger(source, bundle.store.site)
+    try:
+        events = [s.event for s in before.read(kinds=(*KINDS, "bay_scan"))]
+    finally:
+        before.close()
+    mission_id = info.mission_id
+    events = [e for e in events if e.payload.get("mission_id") == mission_id]
+    scans = [e for e in events if e.kind == "bay_scan"]
+    if not scans:
+        raise BadInput(f"{source}: its ledger holds no scan of mission {mission_id!r}")
+    newest_ns = max(e.stamp_ns for e in events)
+    ledger = open_ledger(run_dir, bundle.store.site)
+    try:
+        ledger.append(events)
+        write_run_info(run_dir, RunInfo(str(bundle.root.resolve()), mission_id, bundle.store.site, "replay", _now()))
+        if (source / "evidence").is_dir() and not (run_dir / "evidence").exists():
+            shutil.copytree(source / "evidence", run_dir / "evidence")
+        run = finish_run(
+            bundle,
+            config,
+            run_dir,
+            ledger,
+            make_projector(bundle, mission_id),
+            progress=project(ledger.read(kinds=KINDS), mission_id),
+            now_ns=newest_ns,
+            seconds=time.monotonic() - started,
+            mode="replay",
+        )
+        return ReplayOutcome(run, len(scans), ())
     finally:
         ledger.close()
 
