@@ -21,10 +21,10 @@ demo: setup
 	@.venv/bin/shelfscan demo $(ARGS)
 test:
 	@scripts/setup.sh --browser
-	$(PY) -m pytest -m "not long and not gpu" $(ARGS)
+	@scripts/test.sh "not long and not gpu" $(ARGS)
 test-long:
 	@scripts/setup.sh --browser
-	$(PY) -m pytest -m "long and not gpu" $(ARGS)
+	@scripts/test.sh "long and not gpu" $(ARGS)
 lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m mypy

@@ -194,7 +194,7 @@ def test_missing_broken_and_other_models_are_named(backend: str, tmp_path: Path)
 
 
 def test_post_processing_of_three_hundred_boxes_is_quick() -> None:
-    """Two thousand cells above the threshold, 300 boxes: within 5 ms (best of some runs: the machine may be busy)."""
+    """Two thousand cells above the threshold, 300 boxes: within 5 ms of the processor (best of some runs)."""
     rng = np.random.default_rng(0)
     h, w = 1312, 992
     d = np.ones((4, decode.cell_count(h, w)), np.float32)
@@ -210,8 +210,8 @@ def test_post_processing_of_three_hundred_boxes_is_quick() -> None:
     back = decode.Letterbox(0.5, 2 * w, 2 * h)
     best = np.inf
     for _ in range(12):
-        start = time.perf_counter()
+        start = time.process_time()
         found = decode.decode(d, s, (h, w), back, (0.3, 0.3, 0.3))
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert len(found) == 300
     assert best < 5e-3

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Import name of a distribution where it differs.
 IMPORTS = {
     "opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage", "zxing-cpp": "zxingcpp",
-    "types-pyyaml": "yaml", "pytest-timeout": "pytest_timeout",
+    "types-pyyaml": "yaml", "pytest-timeout": "pytest_timeout", "pytest-xdist": "xdist",
     "mcap-ros2-support": "mcap_ros2",
 }  # fmt: skip
 #: Comes with JetPack or NVIDIA's packages; what a package registry has of it cannot be installed.
