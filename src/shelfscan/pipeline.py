@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from shelfscan.errors import SensorError
 from shelfscan.model.catalogue import Catalogue
@@ -17,8 +18,9 @@ from shelfscan.model.detections import Candidate, DetectionClass, Detections
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
-from shelfscan.model.store import BinPlace, Store
+from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
+from shelfscan.model.store import BinPlace, Store, on_shelves
+from shelfscan.perception.align import align_along, align_plane
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
 from shelfscan.perception.damage import LEAST_COSINE, MOST_HIDDEN, SUSPECT, Reference, anomalies, reference_of
 from shelfscan.perception.dates import ExpiryReading, days_until
@@ -54,7 +56,16 @@ EVIDENCE_SHARE = 0.3
 DateReader = Callable[[Rgb], ExpiryReading]
 #: Entered around each stage of the processing, with its name (`STAGES`): what measures times, outside this module.
 Stage = Callable[[str], AbstractContextManager[object]]
-STAGES = ("decode", "depth", "detect", "place", "recognise", "tags", "cover", "front", "look", "check", "condition")
+STAGES = ("decode", "depth", "detect", "align", "place", "recognise", "tags", "cover", "front", "look", "check", "condition")
+
+
+@dataclass(frozen=True)
+class _HeadLook:
+    """What one head shows: its view of the face, upright picture and boxes."""
+
+    view: FaceView
+    picture: Rgb
+    found: Detections
 
 
 @dataclass(frozen=True)
@@ -101,46 +112,34 @@ class ScanPipeline:
         coverage: dict[str, BinCoverage] = {}
         fronts: list[FrontGrid] = []
         checks: list[PlaceCheck] = []
+        alignments: list[Alignment] = []
         evidence: dict[str, bytes] = {}
         warnings: list[str] = []
         quality: dict[str, float] = {}
         if not np.isfinite(bundle.T_map_base).all():
             warnings.append("pose is not finite: nothing of this capture is used")
         else:
+            of_face: dict[str, list[_HeadLook]] = {}
             for frame in bundle.frames:
-                name = frame.head.name
-                hidden, problem = _hidden(frame)
-                problem = problem or _unusable(frame)
-                with stage("decode"):
-                    picture = None if problem else _decode(frame)
-                if picture is None:
-                    warnings.append(f"{name}: {problem or 'the RGB picture cannot be decoded'}")
-                    continue
-                with stage("depth"):
-                    view = view_of(bundle, frame, self._store, hidden)
-                if view is None:
-                    warnings.append(f"{name}: looks at no gondola face")
-                    continue
-                quality[f"{name}.depth_valid"] = round(view.valid_fraction, 4)
-                if view.hidden.any():
-                    quality[f"{name}.hidden"] = round(float(view.hidden.mean()), 4)
-                if view.valid_fraction < MIN_VALID_DEPTH:
-                    share = f"{view.valid_fraction:.0%}"
-                    warnings.append(f"{name}: hardly any depth ({share}); stereo pair swapped, covered or dark?")
-                    continue
-                with stage("detect"):
-                    found = self._detector.detect(picture)
-                quality[f"{name}.boxes"] = float(len(found))
-                quality[f"{name}.sharpness"] = round(_sharpness(picture), 2)
-                observations += self._products(bundle, view, picture, found, stage)
-                with stage("tags"):
-                    tags += self._read_tags(view, picture, found)
-                with stage("cover"):
-                    self._cover(bundle, view, picture, coverage, evidence)
-                with stage("front"):
-                    grid = front_grid(view)
-                fronts.append(grid)
-                checks += self._check_places(bundle, view, picture, grid, evidence, stage)
+                look = self._look(bundle, frame, quality, warnings, stage)
+                if look is not None:
+                    of_face.setdefault(look.view.gondola.gondola_id, []).append(look)
+            for gondola_id, looks in of_face.items():
+                alignment, seen = self._aligned(bundle, gondola_id, looks, stage)
+                alignments.append(alignment)
+                observations += seen
+                places = on_shelves(self._places.get(gondola_id, []), dict(alignment.shelves))
+                T_face_base = alignment.matrix() @ inverse(looks[0].view.T_map_face) @ bundle.T_map_base
+                for look in (replace(x, view=x.view.moved(alignment.matrix())) for x in looks):
+                    view, picture = look.view, look.picture
+                    with stage("tags"):
+                        tags += self._read_tags(view, picture, look.found)
+                    with stage("cover"):
+                        _cover(bundle.capture_id, view, picture, T_face_base, places, coverage, evidence)
+                    with stage("front"):
+                        grid = front_grid(view)
+                    fronts.append(grid)
+                    checks += self._check_places(bundle, view, picture, grid, places, evidence, stage)
         bays = sorted({self._store.places[b].bay_id for b in coverage})
         scan = BayScan(
             bundle.mission_id,
@@ -155,8 +154,56 @@ class ScanPipeline:
             tuple(checks),
             quality,
             tuple(warnings),
+            tuple(alignments),
         )
         return ScanResult(scan, evidence)
+
+    def _look(
+        self, bundle: FrameBundle, frame: HeadFrame, quality: dict[str, float], warnings: list[str], stage: Stage
+    ) -> _HeadLook | None:
+        """One head's picture, depth and boxes with the believed pose; None, and a warning, when they cannot be used."""
+        name = frame.head.name
+        hidden, problem = _hidden(frame)
+        problem = problem or _unusable(frame)
+        with stage("decode"):
+            picture = None if problem else _decode(frame)
+        if picture is None:
+            warnings.append(f"{name}: {problem or 'the RGB picture cannot be decoded'}")
+            return None
+        with stage("depth"):
+            view = view_of(bundle, frame, self._store, hidden)
+        if view is None:
+            warnings.append(f"{name}: looks at no gondola face")
+            return None
+        quality[f"{name}.depth_valid"] = round(view.valid_fraction, 4)
+        if view.hidden.any():
+            quality[f"{name}.hidden"] = round(float(view.hidden.mean()), 4)
+        if view.valid_fraction < MIN_VALID_DEPTH:
+            share = f"{view.valid_fraction:.0%}"
+            warnings.append(f"{name}: hardly any depth ({share}); stereo pair swapped, covered or dark?")
+            return None
+        with stage("detect"):
+            found = self._detector.detect(picture)
+        quality[f"{name}.boxes"] = float(len(found))
+        quality[f"{name}.sharpness"] = round(_sharpness(picture), 2)
+        return _HeadLook(view, picture, found)
+
+    def _aligned(
+        self, bundle: FrameBundle, gondola_id: str, looks: Sequence[_HeadLook], stage: Stage
+    ) -> tuple[Alignment, list[Observation]]:
+        """How the pose is corrected for a face, and the products all heads saw of it, where they then stand."""
+        places = self._places.get(gondola_id, [])
+        about_x_m = round(float((inverse(looks[0].view.T_map_face) @ bundle.T_map_base)[0, 3]), 4)
+        with stage("align"):
+            points = [_tag_points(look) for look in looks]
+            plane = align_plane(gondola_id, about_x_m, np.concatenate(points), places)
+        T = plane.matrix()
+        seen: list[Observation] = []
+        for look in looks:
+            seen += self._products(bundle, look.view.moved(T), look.picture, look.found, stage)
+        with stage("align"):
+            alignment = align_along(plane, seen, places, self._planogram, self._catalogue)
+        return alignment, [_shifted(o, alignment.dx_m, looks[0].view.T_map_face) for o in seen]
 
     def _products(
         self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections, stage: Stage
@@ -207,9 +254,15 @@ class ScanPipeline:
         return placed
 
     def _check_places(
-        self, bundle: FrameBundle, view: FaceView, picture: Rgb, grid: FrontGrid, evidence: dict[str, bytes], stage: Stage
+        self,
+        bundle: FrameBundle,
+        view: FaceView,
+        picture: Rgb,
+        grid: FrontGrid,
+        places: Sequence[BinPlace],
+        evidence: dict[str, bytes],
+        stage: Stage,
     ) -> list[PlaceCheck]:
-        places = self._places.get(view.gondola.gondola_id, [])
         with stage("look"):
             looks = planned_looks(view, picture, grid, places, self._planogram, self._catalogue)
         planned = [self._planogram[look.bin_id].sku for look in looks]
@@ -340,23 +393,48 @@ class ScanPipeline:
             )
         return out
 
-    def _cover(
-        self, bundle: FrameBundle, view: FaceView, picture: Rgb, coverage: dict[str, BinCoverage], evidence: dict[str, bytes]
-    ) -> None:
-        T_face_base = inverse(view.T_map_face) @ bundle.T_map_base
-        for front in fronts_seen(view, T_face_base, self._places.get(view.gondola.gondola_id, [])):
-            bin_id = front.place.bin_id
-            before = coverage.get(bin_id, BinCoverage(bin_id, 0, 0))
-            seen = to_bits(front.seen)
-            name = before.evidence
-            if share(seen) > max(EVIDENCE_SHARE, share(before.seen)):
-                # The picture of the head that shows most of the front; a wide bin's whole front is in none.
-                evidence.pop(name, None)
-                name = f"{bin_id}/{bundle.capture_id}-{view.head.name}.jpg"
-                evidence[name] = _crop_front(view, front, picture)
-            coverage[bin_id] = BinCoverage(
-                bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), name
-            )
+
+def _tag_points(look: _HeadLook) -> NDArray[np.float64]:
+    """(N, 4) where one head's price tags were measured, metres in the face frame, and their scores."""
+    boxes = look.found.of(DetectionClass.PRICE_TAG)
+    out = []
+    for box, score in zip(boxes.boxes_px.tolist(), boxes.scores.tolist(), strict=True):
+        x0, y0, x1, y1 = (float(v) for v in box)
+        depth, _ = box_depth(look.view.depth, (x0, y0, x1, y1))
+        if math.isfinite(depth) and look.view.hidden_share((x0, y0, x1, y1)) <= HIDDEN_SHARE:
+            out.append((*look.view.to_face(((x0 + x1) / 2, (y0 + y1) / 2), depth), score))
+    return np.array(out, np.float64).reshape(-1, 4)
+
+
+def _shifted(o: Observation, dx_m: float, T_map_face: NDArray[np.float64]) -> Observation:
+    """An observation moved along the face."""
+    p = np.array([o.face_m[0] + dx_m, o.face_m[1], o.face_m[2]])
+    return replace(o, face_m=_rounded(p), position_map_m=_rounded(apply(T_map_face, p)))
+
+
+def _cover(
+    capture_id: str,
+    view: FaceView,
+    picture: Rgb,
+    T_face_base: NDArray[np.float64],
+    places: Sequence[BinPlace],
+    coverage: dict[str, BinCoverage],
+    evidence: dict[str, bytes],
+) -> None:
+    """Take in which fronts a head saw, and its pictures of them."""
+    for front in fronts_seen(view, T_face_base, places):
+        bin_id = front.place.bin_id
+        before = coverage.get(bin_id, BinCoverage(bin_id, 0, 0))
+        seen = to_bits(front.seen)
+        name = before.evidence
+        if share(seen) > max(EVIDENCE_SHARE, share(before.seen)):
+            # The picture of the head that shows most of the front; a wide bin's whole front is in none.
+            evidence.pop(name, None)
+            name = f"{bin_id}/{capture_id}-{view.head.name}.jpg"
+            evidence[name] = _crop_front(view, front, picture)
+        coverage[bin_id] = BinCoverage(
+            bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), name
+        )
 
 
 def _rounded(p: np.ndarray) -> tuple[float, float, float]:

@@ -151,6 +151,39 @@ class FrontGrid:
         return hash((self.head, self.gondola_id, self.column, self.row, self.depth_mm.tobytes()))
 
 
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """How the believed pose of a capture was corrected, as a plane motion in the face frame of ``gondola_id``.
+
+    A point p measured with the believed pose truly lies at ``apply(p)``: turned by ``yaw_rad`` about (``about_x_m``, 0), where
+    the robot stands, and moved by (``dx_m``, ``dy_m``). Sigmas are standard deviations. ``shelves``: how far above the layout's
+    height a shelf was found, metres, by shelf id.
+    """
+
+    gondola_id: str
+    about_x_m: float
+    dx_m: float
+    dy_m: float
+    yaw_rad: float
+    sigma_x_m: float
+    sigma_y_m: float
+    sigma_yaw_rad: float
+    shelves: tuple[tuple[str, float], ...] = ()
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The motion as a (4, 4) transform of face points."""
+        c, s = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
+        T = np.eye(4)
+        T[:2, :2] = [[c, -s], [s, c]]
+        T[:2, 3] = [self.about_x_m * (1 - c) + self.dx_m, -self.about_x_m * s + self.dy_m]
+        return T
+
+    def apply(self, points_face: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Face points (..., 3), metres, as measured, to where they are."""
+        T = self.matrix()
+        return np.asarray(points_face @ T[:3, :3].T + T[:3, 3])
+
+
 @dataclass(frozen=True)
 class BayScan:
     """Everything one capture adds to what is known."""
@@ -167,12 +200,13 @@ class BayScan:
     checks: tuple[PlaceCheck, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    alignments: tuple[Alignment, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
         data = {name: getattr(self, name) for name in ("mission_id", "viewpoint_id", "capture_id", "stamp_ns")}
         data["bay_ids"] = list(self.bay_ids)
-        for name in ("observations", "tags", "coverage", "checks"):
+        for name in ("observations", "tags", "coverage", "checks", "alignments"):
             data[name] = [asdict(item) for item in getattr(self, name)]
         data["fronts"] = [grid.to_json() for grid in self.fronts]
         data["quality"] = dict(self.quality)
@@ -200,6 +234,10 @@ class BayScan:
             ),
             quality=dict(data["quality"]),
             warnings=tuple(data["warnings"]),
+            alignments=tuple(
+                Alignment(**{**a, "shelves": tuple((str(s), float(z)) for s, z in a["shelves"])})
+                for a in data.get("alignments", ())
+            ),
         )
 
 

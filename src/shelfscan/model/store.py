@@ -6,8 +6,8 @@ A *gondola* here is one face of shelving with its own face frame (see `shelfscan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -93,6 +93,14 @@ class BinPlace:
         """Centre of the bin's front in ``map``."""
         p = apply(self.T_map_face, np.array([(self.x0_m + self.x1_m) / 2, 0.0, (self.z0_m + self.z1_m) / 2]))
         return (float(p[0]), float(p[1]), float(p[2]))
+
+
+def on_shelves(places: Iterable[BinPlace], up_m: Mapping[str, float]) -> list[BinPlace]:
+    """Bins where their shelves were found; ``up_m``: how far above the layout's height, metres, by shelf id."""
+    return [
+        replace(p, z0_m=p.z0_m + up_m[p.shelf_id], z1_m=p.z1_m + up_m[p.shelf_id]) if up_m.get(p.shelf_id) else p
+        for p in places
+    ]
 
 
 @dataclass(frozen=True)

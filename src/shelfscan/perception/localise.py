@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -49,6 +49,11 @@ class FaceView:
         x0, y0, x1, y1 = box_px
         part = self.hidden[int(max(0, y0)) // GRID : math.ceil(y1 / GRID), int(max(0, x0)) // GRID : math.ceil(x1 / GRID)]
         return float(part.mean()) if part.size else 1.0
+
+    def moved(self, T: Array) -> FaceView:
+        """The same view when face points ``p`` as measured truly lie at ``T p``."""
+        points = apply(T, self.points_face.astype(np.float64)).astype(np.float32)
+        return replace(self, T_face_rgb=T @ self.T_face_rgb, points_face=points)
 
     @property
     def eye_face_m(self) -> Array:

@@ -19,7 +19,7 @@ from shelfscan.model.geometry import apply
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import BayScan, PlaceCheck, TagReading
 from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, UnseenReason
-from shelfscan.model.store import BinPlace, Gondola, Store
+from shelfscan.model.store import BinPlace, Gondola, Store, on_shelves
 from shelfscan.ports import Event
 from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 
@@ -145,6 +145,7 @@ class StockProjector:
     ) -> _Face:
         gid = gondola.gondola_id
         here = {p.bin_id for p in places}
+        places = on_shelves(places, _shelf_heights(scans, gid))
         clusters = [c for c in fuse(scans) if c.gondola_id == gid]
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks)) for c in clusters]
         front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
@@ -221,6 +222,17 @@ class StockProjector:
                 z.setdefault(place.bay_id, []).append(tag.face_m[2] - (place.z0_m - TAG_BELOW_M))
         bays = {p.bay_id for p in places}
         return {b: (_median(x.get(b)), _median(y.get(b)), _median(z.get(b))) for b in bays}
+
+
+def _shelf_heights(scans: Sequence[BayScan], gondola_id: str) -> dict[str, float]:
+    """How far above the layout's height each shelf of a face is, metres: the median of the captures that measured it."""
+    told: dict[str, list[float]] = {}
+    for scan in scans:
+        for alignment in scan.alignments:
+            if alignment.gondola_id == gondola_id:
+                for shelf, up_m in alignment.shelves:
+                    told.setdefault(shelf, []).append(up_m)
+    return {shelf: statistics.median(values) for shelf, values in told.items()}
 
 
 def _looks(scans: Sequence[BayScan], here: Collection[str]) -> dict[str, Look]:
