@@ -52,7 +52,7 @@ def seen_in_full(plan: MissionPlan, store: Store, robot: RobotModel) -> set[str]
 def test_every_reachable_bin_is_planned_to_be_seen_in_full(size: str, seed: int) -> None:
     store, robot, grid, scene = made(size, seed)
     plan = plan_mission(store, robot, grid, mission_id="m")
-    reachable = {b for b, ok in reachable_bins(scene, store, robot, grid).items() if ok}
+    reachable = {b for b, ok in reachable_bins(scene, store.places.values(), robot, grid).items() if ok}
     assert len(reachable) > 20
     assert not reachable & set(plan.unreachable_bins)
     assert seen_in_full(plan, store, robot) == set(store.places) - set(plan.unreachable_bins)

@@ -38,15 +38,34 @@ def build(
     ] = 0,
     damaged: Annotated[float, typer.Option(min=0, max=1, help="Share of the front row that is dented, torn or leaking.")] = 0.0,
     fallen: Annotated[float, typer.Option(min=0, max=1, help="Share that lies, of those with room to fall.")] = 0.0,
+    messy_file: Annotated[
+        Path | None,
+        typer.Option("--messy-file", help="YAML with single knobs of disorder, over the level's; see docs/nodes/sim.md."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="One knob of disorder, such as stale_bays=0.1."),
+    ] = None,
     turned: Annotated[float, typer.Option(min=0, max=1, help="Share that shows its back or stands on its head.")] = 0.0,
 ) -> None:
     """Build a simulated store bundle; the same seed and options give the same bytes."""
     from shelfscan.sim.build import build_store
     from shelfscan.sim.condition import Condition
+    from shelfscan.sim.disorder import load_messiness
 
     condition = Condition(damaged, fallen, turned)
+    disorder = load_messiness(messy, messy_file, settings or ())
     with progress("building the store") as report:
-        build_store(out_dir, seed=seed, size=size.value, messy=messy, people=people, progress=report, condition=condition)
+        build_store(
+            out_dir,
+            seed=seed,
+            size=size.value,
+            messy=messy,
+            people=people,
+            progress=report,
+            condition=condition,
+            disorder=disorder,
+        )
     out.print(f"{out_dir}: {size.value} store, seed {seed}, messy {messy}", highlight=False)
 
 

@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,16 @@ from shelfscan.inputs import expect_writable
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.catalogue import Product
 from shelfscan.model.planogram import PlanogramLine
-from shelfscan.model.store import Store
+from shelfscan.model.store import BinPlace, Store, on_shelves
 from shelfscan.paths import default_robot_file
 from shelfscan.robotfile import robot_model
 from shelfscan.sim.condition import Condition, in_bad_condition
+from shelfscan.sim.disorder import DRIFT_M, Built, as_built, by_the_file, tag_on, wrong_sizes
 from shelfscan.sim.gallery import render_gallery
-from shelfscan.sim.layout import EDGE_M, SIZES, make_layout
+from shelfscan.sim.layout import EDGE_M, SIZES, furnished, make_layout
 from shelfscan.sim.merchandise import catalogue_of, merchandise
-from shelfscan.sim.packaging import make_packs
+from shelfscan.sim.night import with_darkness, with_glare, with_obstacles
+from shelfscan.sim.packaging import PackSpec, make_packs
 from shelfscan.sim.people import place_people
 from shelfscan.sim.reachability import reachable_bins
 from shelfscan.sim.scene import Scene, SceneTag
@@ -45,11 +47,13 @@ def build_store(
     progress: Report | None = None,
     gallery_pictures: int = 2,
     condition: Condition | None = None,
+    disorder: Messiness | None = None,
 ) -> None:
     """Write a bundle; the same seed and options give the same bytes. Nothing half-done is left behind.
 
     ``people``: how many stand before its shelves; without them the bytes are those of a store built before there were any.
-    ``condition``: goods that are damaged, fallen or turned beyond what the level has; None: none.
+    ``condition``: goods that are damaged, fallen or turned beyond what the level has; None: none. ``disorder``: the knobs,
+    None: those of the level ``messy``.
 
     Raises `BadInput` for an unknown size or level, or when ``out`` holds something that is not a store bundle.
     """
@@ -62,32 +66,50 @@ def build_store(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         made = Path(scratch) / "bundle"
         made.mkdir()
-        _build(
-            made, seed, size, messy, people, progress or (lambda what, done: None), gallery_pictures, condition or Condition()
-        )
+        knobs = disorder or MESSINESS[messy]
+        report = progress or (lambda what, done: None)
+        _build(made, seed, size, messy, knobs, people, report, gallery_pictures, condition or Condition())
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
 
 
 def _build(
-    root: Path, seed: int, size: str, level: int, people: int, report: Report, gallery_pictures: int, condition: Condition
+    root: Path,
+    seed: int,
+    size: str,
+    level: int,
+    messy: Messiness,
+    people: int,
+    report: Report,
+    gallery_pictures: int,
+    condition: Condition,
 ) -> None:
     report("layout", 0.0)
-    messy = MESSINESS[level]
     layout = make_layout(size, seed)
     packs = make_packs(seed, SIZES[size].sku_limit, "store")
     store, plan = merchandise(layout.store, packs, seed)
     used = {line.sku for line in plan.values()}
     by_sku = {p.sku: p for p in packs if p.sku in used}
-    catalogue = catalogue_of(list(by_sku.values()), seed)
-    items, truths = stock_store(store, plan, by_sku, messy, seed)
+    known = catalogue_of(list(by_sku.values()), seed)
+    catalogue, wrong = wrong_sizes(known, messy.wrong_dimensions, seed)
+    unknown = _unknown_packs(messy, seed)
+    all_packs = {**by_sku, **unknown}
+    built = as_built(store, plan, by_sku, messy, seed)
+    items, truths = stock_store(built.store, built.plan, all_packs, messy, seed, tuple(unknown))
     damage: dict[str, str] = {}
+    condition = replace(condition, fallen=max(condition.fallen, messy.fallen_items))
     if condition != Condition():
-        items, truths, damage = in_bad_condition(store, by_sku, items, truths, condition, seed)
-    tags, prices = _tags(store, plan, catalogue, messy, seed)
-    scene = Scene(seed, size, level, by_sku, tuple(items), tuple(tags), layout.boxes, layout.lights, messy.sensing)
-    scene = replace(scene, people=place_people(store, people, seed), damage=damage)
+        items, truths, damage = in_bad_condition(built.store, all_packs, items, truths, condition, seed)
+    tags, prices = _tags(built.store, built.plan, known, messy, seed)
+    items, truths = by_the_file(store, plan, built.stale, items, truths)
+    if built.up_m:
+        layout = replace(layout, boxes=tuple(furnished(built.store, layout.bounds, seed)))
+    packs_there = {s: p for s, p in all_packs.items() if s in used or any(i.sku == s for i in items)}
+    scene = Scene(seed, size, level, packs_there, tuple(items), tuple(tags), layout.boxes, layout.lights, messy.sensing)
+    scene = replace(scene, people=place_people(store, people + messy.people, seed), damage=damage)
+    scene = with_obstacles(with_darkness(scene, store, messy.dark_aisles, seed), store, messy.trolleys, seed)
+    scene = with_glare(scene, seed)
     document = yaml.safe_load(default_robot_file().read_text(encoding="utf-8"))
     document["dock"] = {"x_m": layout.dock.x_m, "y_m": layout.dock.y_m, "yaw_rad": layout.dock.yaw_rad}
     robot = robot_model(document, "robot.yaml")
@@ -95,11 +117,26 @@ def _build(
     save_bundle(root, store, catalogue, plan, layout.grid, _wms(truths, plan, seed))
     (root / "robot.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     report("what can be reached", 0.1)
-    reachable = reachable_bins(scene, store, robot, layout.grid)
-    _write_truth(root / "truth", scene, store, catalogue, truths, prices, reachable)
+    there = on_shelves(store.places.values(), built.up_m)
+    reachable = reachable_bins(scene, there, robot, layout.grid)
+    for place in (p for p in there if p.bay_id in built.stale):
+        tag = tag_on(place, tags, EDGE_M / 2)
+        prices[place.bin_id] = tag.price_text if tag else ""
+    effects = Effects(built, wrong, {t.bin_id: t for t in truths})
+    _write_truth(root / "truth", scene, there, known, effects, prices, reachable)
+    if level or messy != MESSINESS[0]:
+        knobs = asdict(messy) | {"level": level}
+        (root / "truth" / "messy.yaml").write_text(yaml.safe_dump(knobs, sort_keys=False))
     (root / "gallery").mkdir()
     ordered = [by_sku[s] for s in sorted(by_sku)]
     render_gallery(ordered, root / "gallery", gallery_pictures, seed, lambda done: report("gallery", 0.2 + 0.8 * done))
+
+
+def _unknown_packs(messy: Messiness, seed: int) -> dict[str, PackSpec]:
+    """Packs that are sold somewhere else: they may stand on the shelves, and are in no catalogue."""
+    if not messy.unknown_products:
+        return {}
+    return {p.sku: p for p in (replace(p, sku=p.sku.replace("SKU", "NONE")) for p in make_packs(seed, 40, "strangers"))}
 
 
 def _tags(
@@ -157,12 +194,21 @@ def _wms(truths: Sequence[BinTruth], plan: Mapping[str, PlanogramLine], seed: in
     return tuple(out)
 
 
+@dataclass(frozen=True)
+class Effects:
+    """Everything that is not as the file has it. ``wrong``: (field, true metres) of catalogue sizes, by SKU."""
+
+    built: Built
+    wrong: Mapping[str, tuple[str, float]]
+    truths: Mapping[str, BinTruth]
+
+
 def _write_truth(
     folder: Path,
     scene: Scene,
-    store: Store,
+    places: Sequence[BinPlace],
     catalogue: Mapping[str, Product],
-    truths: Sequence[BinTruth],
+    effects: Effects,
     prices: Mapping[str, str],
     reachable: Mapping[str, bool],
 ) -> None:
@@ -170,22 +216,23 @@ def _write_truth(
     scene.save(folder / "scene.json")
     rows = []
     findings: list[tuple[object, ...]] = []
-    for t in truths:
-        x, y, z = (round(v, 4) for v in store.places[t.bin_id].front_centre_map_m)
+    told: set[str] = set()
+    glaring = {i.bin_id for i in scene.items if i.item_id in scene.glare and i.facing}
+    for place in places:
+        t = effects.truths[place.bin_id]
+        x, y, z = (round(v, 4) for v in place.front_centre_map_m)
         price = prices[t.bin_id]
         rows.append((t.bin_id, t.sku, t.status, int(t.misplaced), t.facings, t.units, price, int(reachable[t.bin_id]), x, y, z))
-        value = f"{catalogue[t.sku].price:.2f}"
-        if t.status != "OK":
-            findings.append((t.bin_id, t.status.lower(), "shelf", value))
-        if t.misplaced:
-            findings.append((t.bin_id, "misplaced", "shelf", value))
-        findings += [(t.bin_id, e, "shelf", "0.00") for e in t.effects if e in ("turned", "pushed_back", "fallen")]
-        if "damaged" in t.effects:
-            findings.append((t.bin_id, "damaged", "shelf", value))
-        if not price:
-            findings.append((t.bin_id, "missing_tag", "shelf", "0.00"))
-        elif float(price.replace(",", ".")) != catalogue[t.sku].price:
-            findings.append((t.bin_id, "wrong_price", "shelf", value))
+        findings += _findings(t, price, catalogue[t.sku])
+        if t.sku in effects.wrong:
+            findings.append((t.bin_id, "dimension_mismatch", "catalogue", effects.wrong[t.sku][1]))
+        up = effects.built.up_m.get(place.shelf_id, 0.0)
+        if abs(up) >= DRIFT_M and place.shelf_id not in told:
+            # Once a shelf, with its first bin.
+            told.add(place.shelf_id)
+            findings.append((t.bin_id, "layout_drift", "layout", up))
+        if t.bin_id in glaring:
+            findings.append((t.bin_id, "glare", "sensor", "0.00"))
     columns = ("bin_id", "sku", "status", "misplaced", "facings", "units", "tag_price", "reachable", "x", "y", "z")
     write_csv(folder / "bins.csv", columns, rows)
     write_csv(
@@ -194,3 +241,24 @@ def _write_truth(
         [(i.item_id, i.sku, i.x_m, i.y_m, i.z_m, i.yaw_rad, i.bin_id, int(i.facing)) for i in scene.items],
     )
     write_csv(folder / "findings.csv", ("bin_id", "type", "cause", "value"), findings)
+
+
+def _findings(t: BinTruth, price: str, product: Product) -> list[tuple[object, ...]]:
+    """What is amiss in a bin, one row a cause."""
+    value = f"{product.price:.2f}"
+    if "stale_planogram" in t.effects:
+        # Whatever else its numbers say, the file is what has to be put right.
+        return [(t.bin_id, "stale_planogram", "planogram", "0.00")]
+    out: list[tuple[object, ...]] = []
+    if t.status != "OK":
+        out.append((t.bin_id, t.status.lower(), "shelf", value))
+    if t.misplaced:
+        out.append((t.bin_id, "foreign" if "foreign" in t.effects else "misplaced", "shelf", value))
+    out += [(t.bin_id, e, "shelf", "0.00") for e in t.effects if e in ("turned", "pushed_back", "fallen")]
+    if "damaged" in t.effects:
+        out.append((t.bin_id, "damaged", "shelf", value))
+    if not price:
+        out.append((t.bin_id, "missing_tag", "shelf", "0.00"))
+    elif float(price.replace(",", ".")) != product.price:
+        out.append((t.bin_id, "wrong_price", "shelf", value))
+    return out

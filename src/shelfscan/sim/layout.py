@@ -45,13 +45,14 @@ SIZES = {"tiny": Size(1, 1, 1, 40), "small": Size(1, 2, 5, 330), "medium": Size(
 
 @dataclass(frozen=True)
 class Layout:
-    """A store without products, its map, dock, furniture and lamps."""
+    """A store without products, its map, dock, furniture and lamps; ``bounds``: x0, y0, x1, y1 of its walls, metres."""
 
     store: Store
     grid: OccupancyGrid
     dock: Pose2D
     boxes: tuple[SceneBox, ...]
     lights: tuple[SceneLight, ...]
+    bounds: tuple[float, float, float, float]
 
 
 def make_layout(size: str, seed: int) -> Layout:
@@ -74,17 +75,29 @@ def make_layout(size: str, seed: int) -> Layout:
     high_y = (s.aisles - 1) * pitch + AISLE_WIDTH_M / 2 + SHELF_DEPTH_M + BACK_M
     bounds = (-END_M, low_y, length + END_M, high_y)
     rng = np.random.default_rng([seed, 11])
-    metal = tuple(float(v) for v in np.full(3, rng.uniform(0.55, 0.9)) * rng.uniform(0.92, 1.0, 3))
-    edge = tuple(float(v) for v in rng.uniform(0.25, 0.9, 3))
-    boxes = _walls(bounds)
-    for _, gondola in store.gondolas():
-        boxes += _furniture(gondola, metal, edge)
+    _colours(rng)
+    boxes = furnished(store, bounds, seed)
     lights = tuple(
         SceneLight(float(x), float(k * pitch), 3.2, float(rng.uniform(0.9, 1.1)))
         for k in range(s.aisles)
         for x in np.arange(0.6, length, 2.4)
     )
-    return Layout(store, _grid(bounds, store), Pose2D(-END_M + 0.6, 0.0, 0.0), tuple(boxes), lights)
+    return Layout(store, _grid(bounds, store), Pose2D(-END_M + 0.6, 0.0, 0.0), tuple(boxes), lights, bounds)
+
+
+def _colours(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Of metal and of shelf edges."""
+    metal = tuple(float(v) for v in np.full(3, rng.uniform(0.55, 0.9)) * rng.uniform(0.92, 1.0, 3))
+    return metal, tuple(float(v) for v in rng.uniform(0.25, 0.9, 3))
+
+
+def furnished(store: Store, bounds: tuple[float, float, float, float], seed: int) -> list[SceneBox]:
+    """Walls and the furniture of every face, its boards where ``store`` has them; the seed colours them."""
+    metal, edge = _colours(np.random.default_rng([seed, 11]))
+    boxes = _walls(bounds)
+    for _, gondola in store.gondolas():
+        boxes += _furniture(gondola, metal, edge)
+    return boxes
 
 
 def _gondola(name: str, face: Pose2D, bays: int) -> Gondola:
@@ -118,7 +131,7 @@ def _furniture(g: Gondola, metal: tuple[float, ...], edge: tuple[float, ...]) ->
     dark = tuple(0.8 * v for v in metal)
     boxes = [
         face_box(g, "back", (0, depth, 0), (length, depth + BACK_M, g.height_m), tuple(0.92 * v for v in metal)),
-        face_box(g, "shelf", (0, 0.03, 0), (length, depth, SHELVES_M[0] - BOARD_M), dark),
+        face_box(g, "shelf", (0, 0.03, 0), (length, depth, min(b.shelves[0].z_m for b in g.bays) - BOARD_M), dark),
         face_box(g, "shelf", (-0.02, 0.0, 0), (-0.002, depth, g.height_m), dark),
         face_box(g, "shelf", (length + 0.002, 0.0, 0), (length + 0.02, depth, g.height_m), dark),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from shelfscan.model.geometry import Array, apply, inverse, planar
 from shelfscan.model.grid import OccupancyGrid
 from shelfscan.model.imaging import Camera
 from shelfscan.model.robot import RobotModel
-from shelfscan.model.store import BinPlace, Store
+from shelfscan.model.store import BinPlace
 from shelfscan.sim.people import blockers
 from shelfscan.sim.scene import Scene, SceneBox
 
@@ -23,7 +24,7 @@ SHIFTS_M = (0.0, 0.1, -0.1, 0.2, -0.2, 0.3, -0.3)
 NEAR_M = 2.0
 
 
-def reachable_bins(scene: Scene, store: Store, robot: RobotModel, grid: OccupancyGrid) -> dict[str, bool]:
+def reachable_bins(scene: Scene, places: Iterable[BinPlace], robot: RobotModel, grid: OccupancyGrid) -> dict[str, bool]:
     """Per bin, whether some allowed pose of the robot sees its whole front within 35° and unoccluded.
 
     Allowed: standoff within the robot's limits, the footprint on free cells, heads facing the shelf.
@@ -31,7 +32,7 @@ def reachable_bins(scene: Scene, store: Store, robot: RobotModel, grid: Occupanc
     boxes = _Boxes((*scene.boxes, *blockers(scene.people)))
     standoffs = sorted({robot.standoff_m, robot.standoff_min_m, robot.standoff_max_m}, key=lambda s: abs(s - robot.standoff_m))
     out: dict[str, bool] = {}
-    for place in store.places.values():
+    for place in places:
         points = _front(place)
         near = boxes.near(points.mean(axis=0))
         stations = ((shift, s) for s in standoffs for shift in SHIFTS_M)

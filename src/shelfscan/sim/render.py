@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from shelfscan.errors import SensorError
 from shelfscan.model.geometry import Array
-from shelfscan.model.imaging import Head, HeadFrame, Rgb
+from shelfscan.model.imaging import Camera, Head, HeadFrame, Rgb
 from shelfscan.sim.engine import warnings_to_log
 from shelfscan.sim.scene import Sensing
 from shelfscan.sim.world import quaternion
@@ -141,12 +142,18 @@ class SensorModel:
         return self._vignettes[w, h]
 
 
-def capture_head(renderer: Renderer, sensor: SensorModel, head: Head, capture: int) -> HeadFrame:
-    """One head's synchronised pictures at the pose last given to ``renderer.place``."""
+Shine = Callable[[Rgb, Camera], Rgb]
+
+
+def capture_head(
+    renderer: Renderer, sensor: SensorModel, head: Head, capture: int, shine: Shine = lambda picture, camera: picture
+) -> HeadFrame:
+    """One head's synchronised pictures at the pose last given to ``renderer.place``; ``shine`` adds what mirrors lamps."""
     gray = []
     for n, side in enumerate(("left", "right")):
         i = head.left.intrinsics
-        picture = sensor.apply(renderer.picture(f"{head.name}/{side}", i.width_px, i.height_px), capture, n)
+        drawn = renderer.picture(f"{head.name}/{side}", i.width_px, i.height_px)
+        picture = sensor.apply(shine(drawn, head.left if n == 0 else head.right), capture, n)
         mono = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         shift = sensor.sensing.stereo_vertical_px
         if n == 1 and shift:
@@ -155,7 +162,8 @@ def capture_head(renderer: Renderer, sensor: SensorModel, head: Head, capture: i
             )
         gray.append(np.asarray(mono, dtype=np.uint8))
     i = head.rgb.intrinsics
-    rgb = sensor.apply(renderer.picture(f"{head.name}/rgb", i.width_px, i.height_px), capture, 2)
+    drawn = renderer.picture(f"{head.name}/rgb", i.width_px, i.height_px)
+    rgb = sensor.apply(shine(drawn, head.rgb), capture, 2)
     done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise SensorError(f"{head.name}: the RGB picture could not be encoded")

@@ -110,7 +110,11 @@ class Sensing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole store as it truly is. ``damage``: the kind of damage (see `shelfscan.sim.condition`) by item."""
+    """A whole store as it truly is.
+
+    ``damage``: the kind of damage (see `shelfscan.sim.condition`) by item. ``glare``: items that mirror a lamp, and where on
+    their front a camera right before its middle sees that: shares of half its width and height, from the middle.
+    """
 
     seed: int
     size: str
@@ -123,12 +127,13 @@ class Scene:
     sensing: Sensing = field(default_factory=Sensing)
     people: tuple[ScenePerson, ...] = ()
     damage: dict[str, str] = field(default_factory=dict)
+    glare: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write as JSON (stable order, byte for byte the same for the same scene)."""
         document = asdict(self)
         # Stores without these keep the bytes they had before there was such a thing.
-        for late in ("people", "damage"):
+        for late in ("people", "damage", "glare"):
             if not document[late]:
                 del document[late]
         path.write_text(json.dumps(document, separators=(",", ":"), sort_keys=True))
@@ -149,6 +154,7 @@ class Scene:
             sensing=Sensing(**d["sensing"]),
             people=tuple(ScenePerson(**p) for p in d.get("people", ())),
             damage=dict(d.get("damage", {})),
+            glare={i: (float(u), float(v)) for i, (u, v) in d.get("glare", {}).items()},
         )
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from shelfscan.errors import SensorError
 from shelfscan.model.geometry import Array, Pose2D
 from shelfscan.model.grid import OccupancyGrid
-from shelfscan.model.imaging import FrameBundle, HeadFrame
+from shelfscan.model.imaging import Camera, FrameBundle, HeadFrame, Rgb
 from shelfscan.model.robot import RobotModel
 from shelfscan.ports import NavResult
 from shelfscan.sim.faults import Faults
 from shelfscan.sim.nav import Follower, Planner
+from shelfscan.sim.night import add_highlights, highlights
 from shelfscan.sim.render import Renderer, SensorModel, capture_head
 from shelfscan.sim.robot import STEP_S, Localiser, RobotBody
 from shelfscan.sim.scene import Scene
@@ -61,6 +62,7 @@ class Simulator:
         self._body = RobotBody(scene, robot, start or robot.dock)
         self._localiser = Localiser(scene.sensing, seed)
         self._sensor = SensorModel(scene.sensing, seed)
+        self._highlights = highlights(scene)
         self._renderer: Renderer | None = None
         self._around: tuple[float, float] | None = None
         self._follower: Follower | None = None
@@ -197,7 +199,12 @@ class Simulator:
         renderer = self._world()
         renderer.place(self._body.pose.matrix())
         self._captures += 1
-        return tuple(capture_head(renderer, self._sensor, h, self._captures) for h in heads)
+        pose = self._body.pose.matrix()
+
+        def shine(picture: Rgb, camera: Camera) -> Rgb:
+            return add_highlights(picture, camera, pose, self._highlights)
+
+        return tuple(capture_head(renderer, self._sensor, h, self._captures, shine) for h in heads)
 
     def warm_up(self) -> None:
         """Build the render world now, so that the first capture takes no longer than the next."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,13 +25,32 @@ class Messiness:
     wrong_prices: float = 0.0
     faced_up_bins: float = 0.15
     sensing: Sensing = field(default_factory=Sensing)
+    #: Of the front row's items that have room to.
+    fallen_items: float = 0.0
+    #: Boards hang up to so far above or below where the layout has them, metres.
+    shelf_height_m: float = 0.0
+    #: Bays that were put up anew while the planogram was not.
+    stale_bays: float = 0.0
+    #: Products of which the catalogue has one side wrong by more than a quarter.
+    wrong_dimensions: float = 0.0
+    #: Of the strangers, those that are in no catalogue.
+    unknown_products: float = 0.0
+    dark_aisles: float = 0.0
+    people: int = 0
+    trolleys: int = 0
 
 
 MESSINESS = {
     0: Messiness(),
-    1: Messiness(0.08, 0.05, 0.03, 0.03, 0.15, Sensing(0.03, math.radians(1), 5.0, 0.3, 1.005, 1.0, 4.0, 1.0, 0.1)),
-    2: Messiness(0.16, 0.10, 0.06, 0.06, 0.30, Sensing(0.06, math.radians(2), 5.0, 0.6, 1.01, 1.5, 6.0, 2.0, 0.2)),
-}
+    1: Messiness(
+        0.08, 0.05, 0.03, 0.03, 0.15, Sensing(0.03, math.radians(1), 5.0, 0.3, 1.005, 1.0, 4.0, 1.0, 0.1),
+        0.02, 0.03, 0.1, 0.05, 0.2,
+    ),
+    2: Messiness(
+        0.16, 0.10, 0.06, 0.06, 0.30, Sensing(0.06, math.radians(2), 5.0, 0.6, 1.01, 2.0, 6.0, 2.0, 0.2),
+        0.04, 0.06, 0.2, 0.10, 0.4, 0.25, 1, 2,
+    ),
+}  # fmt: skip
 #: Kept free behind a column that was shoved back.
 SHOVE_MARGIN_M = 0.006
 #: Shares of bins at every level.
@@ -64,15 +83,23 @@ class _Column:
 
 
 def stock_store(
-    store: Store, plan: Mapping[str, PlanogramLine], packs: Mapping[str, PackSpec], messy: Messiness, seed: int
+    store: Store,
+    plan: Mapping[str, PlanogramLine],
+    packs: Mapping[str, PackSpec],
+    messy: Messiness,
+    seed: int,
+    unknown: Sequence[str] = (),
 ) -> tuple[list[SceneItem], list[BinTruth]]:
-    """Put items on the shelves. Each bin draws from a stream of its own, so bins don't depend on one another."""
+    """Put items on the shelves. Each bin draws from a stream of its own, so bins don't depend on one another.
+
+    ``unknown``: SKUs of ``packs`` that are in no catalogue; only strangers are of them.
+    """
     items: list[SceneItem] = []
     truths: list[BinTruth] = []
-    skus = sorted(packs)
+    skus = sorted(set(packs) - set(unknown))
     for n, place in enumerate(store.places.values()):
         rng = np.random.default_rng([seed, 44, n])
-        found, truth = _stock_bin(place, plan[place.bin_id], packs, skus, messy, rng, len(items))
+        found, truth = _stock_bin(place, plan[place.bin_id], packs, skus, messy, rng, len(items), sorted(unknown))
         items += found
         truths.append(truth)
     return items, truths
@@ -96,6 +123,7 @@ def _stock_bin(
     messy: Messiness,
     rng: np.random.Generator,
     first_id: int,
+    unknown: Sequence[str] = (),
 ) -> tuple[list[SceneItem], BinTruth]:
     pack = packs[line.sku]
     units = _units(line, rng)
@@ -111,6 +139,11 @@ def _stock_bin(
     foreign = _foreign(place, line, packs, skus, rng) if rng.random() < FOREIGN else None
     foreign_column = int(rng.integers(line.facings_wide)) if foreign else -1
     effects: list[str] = ["faced_up"] if faced_up and 0 < units < line.capacity_units else []
+    if foreign and messy.unknown_products and rng.random() < messy.unknown_products:
+        stranger = _foreign(place, line, packs, unknown, rng)
+        if stranger is not None:
+            foreign = stranger
+            effects.append("foreign")
     items: list[SceneItem] = []
     pitch = pack.width_m + GAP_M
     step = pack.depth_m + DEPTH_GAP_M
@@ -184,11 +217,11 @@ def _turned(item: SceneItem, pack: PackSpec, messy: Messiness, rng: np.random.Ge
 
 
 def _foreign(
-    place: BinPlace, line: PlanogramLine, packs: Mapping[str, PackSpec], skus: list[str], rng: np.random.Generator
+    place: BinPlace, line: PlanogramLine, packs: Mapping[str, PackSpec], skus: Sequence[str], rng: np.random.Generator
 ) -> PackSpec | None:
     """Another product that fits into one column."""
     own = packs[line.sku]
-    for _ in range(60):
+    for _ in range(60 if skus else 0):
         other = packs[skus[int(rng.integers(len(skus)))]]
         fits = other.width_m <= own.width_m and other.height_m <= place.z1_m - place.z0_m - 0.02
         if other.sku != own.sku and fits and other.depth_m <= own.depth_m:
