@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shelfscan.audit.condition import Trouble
 from shelfscan.audit.match import BinMatch, Placed
+from shelfscan.audit.stale import Verdict
 from shelfscan.audit.tags import BinTag, amount
 from shelfscan.audit.units import Units, estimate
 from shelfscan.model.catalogue import Product
@@ -67,11 +68,15 @@ def bin_state(
     tag: BinTag | None,
     position: tuple[float, float, float],
     observed_at: str,
+    stale: bool = False,
 ) -> BinState:
-    """The belief about one bin. A bin that was not seen in full is UNSEEN, never empty."""
+    """The belief about one bin. A bin that was not seen in full is UNSEEN, never empty.
+
+    ``stale``: its bay was put up anew, so that nothing of the plan is believed to stand behind what stands there now.
+    """
     front = [p for p in match.placed if p.planned]
     strangers = len(front) < len(match.placed)
-    units = estimate(match.placed, line, product)
+    units = estimate(front if stale else match.placed, line, product)
     if not look.in_full:
         # What was seen is a lower bound; the interval says the rest is not known.
         return BinState(
@@ -134,6 +139,17 @@ def confidence_of(status: BinStatus, units: Units, line: PlanogramLine, front: S
     if status is BinStatus.LOW and units.high > line.low_at_units:
         sure *= 0.9
     return sure
+
+
+def stale_finding(place: BinPlace, look: Look, verdict: Verdict) -> list[Finding]:
+    """One finding instead of many: the file is what has to be put right."""
+    if not look.in_full:
+        return []
+    what = f"{verdict.disagree} of {verdict.judged} tags and rows in bay {place.bay_id} are not as planned: check the planogram"
+    picture = look.evidence[0] if look.evidence else ""
+    kind = "stale_planogram"
+    confidence = round(verdict.confidence, 3)
+    return [Finding(f"{place.bin_id}/{kind}", place.bin_id, kind, "planogram", confidence, 0.0, what, picture)]
 
 
 def findings_of(

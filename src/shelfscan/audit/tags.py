@@ -13,6 +13,8 @@ from shelfscan.model.store import BinPlace
 #: give or take the slack.
 TAG_BELOW_M = 0.0225
 TAG_SLACK_M = 0.03
+#: Its face lies so far before the front plane, whose boards end where the edge strip begins.
+TAG_BEFORE_M = 0.0075
 #: How much surer the best reading must be than the best one that contradicts it.
 CLEARLY = 1.3
 

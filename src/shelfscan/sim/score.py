@@ -344,14 +344,25 @@ def _findings(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> 
         }
         for k in kinds
     }
-    both = claimed & true
-    # Every finding of this version blames the shelf.
-    right = sum(truth.causes[f] == "shelf" for f in both)
+    verdicts = [v for v in (_verdict(b, claimed, truth) for b in counted) if v is not None]
     return {
         "findings": per,
-        "verdict_accuracy": _ratio(right, len(both)),
+        "verdict_accuracy": _ratio(sum(verdicts), len(verdicts)),
         "false_alarms_per_1000": _rounded(1000 * len(claimed - true) / len(counted)) if counted else None,
     }
+
+
+#: Disagreements between shelf and planogram: one of the two has to be put right.
+DISAGREE = ("misplaced", "foreign", "swapped", "wrong_facings", "stale_planogram")
+
+
+def _verdict(bin_id: str, claimed: set[tuple[str, str]], truth: Truth) -> bool | None:
+    """Whether the right one of shelf and planogram was blamed for a bin's disagreement; None without one or a word on it."""
+    told = {k for b, k in claimed if b == bin_id and k in DISAGREE}
+    causes = {truth.causes[f] for f in truth.findings if f[0] == bin_id and f[1] in DISAGREE}
+    if not told or not causes:
+        return None
+    return ("planogram" if "stale_planogram" in told else "shelf") in causes
 
 
 def _percentile(values: Sequence[float], q: float) -> float | None:

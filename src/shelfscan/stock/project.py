@@ -9,10 +9,11 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from shelfscan.audit.availability import Look, bin_state, findings_of
+from shelfscan.audit.availability import Look, bin_state, findings_of, stale_finding
 from shelfscan.audit.condition import troubles
 from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
-from shelfscan.audit.tags import TAG_BELOW_M, agree, place_tags
+from shelfscan.audit.stale import Verdict, as_seen, in_bins, verdicts
+from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, agree, amount, place_tags
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import apply
@@ -25,6 +26,8 @@ from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 
 #: An item differs by so much from its kind when it is told to be damaged: few false alarms before few misses.
 DAMAGE_FROM = 2.0
+#: How sure a count still is where the planogram is stale: only what is seen counts there.
+STALE_SURE = 0.85
 #: Pictures kept for a bin.
 EVIDENCE = 3
 
@@ -152,6 +155,10 @@ class StockProjector:
         checks = [c for s in scans for c in s.checks if c.bin_id in here]
         matched = match_face(seen, places, self._planogram, self._catalogue, front, checks)
         tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
+        tags = {b: agree(readings) for b, readings in tags_of.items()}
+        inside = in_bins(seen, places)
+        verdict_of = verdicts(places, self._planogram, self._catalogue, inside, tags)
+        matched = {**matched, **self._as_seen(places, verdict_of, inside, tags_of)}
         shifts = self._shifts(places, matched, tags_of)
         looks = _looks(scans, here)
         checks_of: dict[str, list[PlaceCheck]] = {}
@@ -165,15 +172,55 @@ class StockProjector:
             product = self._catalogue[line.sku]
             look = replace(looks.get(place.bin_id, Look()), failure=failures.get(place.bay_id, ""))
             match = matched[place.bin_id]
-            tag = agree(tags_of[place.bin_id]) if place.bin_id in tags_of else None
+            tag, verdict = tags.get(place.bin_id), verdict_of[place.bay_id]
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
-            state = bin_state(place, line, product, match, look, tag, position, iso_utc(look.stamp_ns))
-            condition = troubles(place, line, self._catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
-            found = findings_of(place, line, product, match, look, tag, state, condition)
+            state = bin_state(place, line, product, match, look, tag, position, iso_utc(look.stamp_ns), verdict.stale)
+            if verdict.stale:
+                state = replace(state, confidence=round(state.confidence * STALE_SURE, 3))
+                found = stale_finding(place, look, verdict)
+            else:
+                condition = troubles(place, line, self._catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
+                found = findings_of(place, line, product, match, look, tag, state, condition)
             findings += found
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
             products += [_product_row(p, place, self._catalogue) for p in match.placed]
         return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
+
+    def _as_seen(
+        self,
+        places: Sequence[BinPlace],
+        verdict_of: Mapping[str, Verdict],
+        inside: Mapping[str, Sequence[Seen]],
+        tags_of: Mapping[str, Sequence[TagReading]],
+    ) -> dict[str, BinMatch]:
+        """The bins of stale bays, each with what is seen to stand there."""
+        stale = {bay for bay, v in verdict_of.items() if v.stale}
+        if not stale:
+            return {}
+        sold: dict[str, set[str]] = {}
+        of_shelf: dict[str, list[tuple[float, frozenset[str]]]] = {}
+        priced: dict[str, set[str]] = {}
+        for sku, product in self._catalogue.items():
+            priced.setdefault(f"{product.price:.2f}", set()).add(sku)
+        for place in (p for p in places if p.bay_id in stale):
+            sold.setdefault(place.bay_id, set()).add(self._planogram[place.bin_id].sku)
+            for tag in tags_of.get(place.bin_id, ()):
+                printed = amount(tag.price_text) if tag.price_text else None
+                if printed is not None:
+                    skus = frozenset(priced.get(f"{printed:.2f}", ()))
+                    of_shelf.setdefault(place.shelf_id, []).append((tag.face_m[0], skus))
+        return {
+            p.bin_id: as_seen(
+                p,
+                self._planogram[p.bin_id],
+                self._catalogue,
+                inside.get(p.bin_id, ()),
+                sold[p.bay_id],
+                sorted(of_shelf.get(p.shelf_id, ()), key=lambda t: t[0]),
+            )
+            for p in places
+            if p.bay_id in stale
+        }
 
     def _bays_left_out(self, unreachable: Collection[str]) -> frozenset[str]:
         """Bays that the plan does not go to although it could (a mission of some aisles or bins only)."""
@@ -218,7 +265,7 @@ class StockProjector:
                 if p.planned and p.seen is not None:
                     x.setdefault(place.bay_id, []).append(p.face_m[0] - (place.x0_m + (p.column + 0.5) * pitch))
             for tag in tags_of.get(place.bin_id, ()):
-                y.setdefault(place.bay_id, []).append(tag.face_m[1])
+                y.setdefault(place.bay_id, []).append(tag.face_m[1] + TAG_BEFORE_M)
                 z.setdefault(place.bay_id, []).append(tag.face_m[2] - (place.z0_m - TAG_BELOW_M))
         bays = {p.bay_id for p in places}
         return {b: (_median(x.get(b)), _median(y.get(b)), _median(z.get(b))) for b in bays}
