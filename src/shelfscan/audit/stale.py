@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from shelfscan.audit.match import BinMatch, Placed, Seen, misfit
+from shelfscan.audit.match import BinMatch, Placed, Seen, match_bin, misfit
 from shelfscan.audit.tags import BinTag, amount
-from shelfscan.model.catalogue import Catalogue
+from shelfscan.model.catalogue import Catalogue, Product
+from shelfscan.model.front import FaceFront
 from shelfscan.model.planogram import Planogram, PlanogramLine
 from shelfscan.model.store import BinPlace
 
@@ -35,6 +37,10 @@ SAME_BAY, SAME_TAG = 0.1, 0.25
 MISFIT_COST = 0.3
 #: Two products take the same place when they overlap by this share of the smaller one, along the face and upwards.
 SAME_PLACE = 0.4
+#: Air between two columns, and how near two items are in one.
+GAP_M, SAME_COLUMN_M = 0.008, 0.025
+#: What it costs, in likeness, to change the name from one product to the next, to do so where a tag hangs, and not to there.
+CHANGE, CHANGE_AT_TAG, STAY_OVER_TAG = 0.45, 0.05, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,43 +115,123 @@ def in_bins(seen: Sequence[Seen], places: Sequence[BinPlace]) -> dict[str, list[
     return out
 
 
-def as_seen(
-    place: BinPlace,
-    line: PlanogramLine,
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stretch of a shelf on which one SKU stands side by side; metres along the face."""
+
+    sku: str
+    x0_m: float
+    x1_m: float
+    seen: tuple[Seen, ...]
+
+
+def shelf_as_seen(
+    places: Sequence[BinPlace],
+    planogram: Planogram,
     catalogue: Catalogue,
     seen: Sequence[Seen],
     of_bay: Collection[str],
-    tag_skus: Sequence[tuple[float, frozenset[str]]],
-) -> BinMatch:
-    """What stands in a bin of a stale bay, whatever is planned there.
+    tags: Sequence[tuple[float, frozenset[str]]],
+    front: FaceFront,
+) -> dict[str, BinMatch]:
+    """What stands in each bin of one shelf of a stale bay, whatever is planned there.
 
-    ``of_bay``: SKUs planned anywhere in the bay; ``tag_skus``: the shelf's tags as (place along the face, SKUs whose price it
-    shows), from the left.
+    First the shelf's own planogram is put together from what is seen (`runs`), then each run is matched by boxes and depth like
+    a planned bin, and what is found counts for the bin of the file that it stands in. ``of_bay``: SKUs planned anywhere in the
+    bay; ``tags``: the shelf's tags as (place along the face, SKUs whose price it shows).
     """
-    placed = []
-    columns: list[float] = []
-    for s in sorted(_front_row(seen), key=lambda s: (s.face_m[0], s.face_m[2], s.key)):
-        if not columns or s.face_m[0] - columns[-1] > 0.5 * s.size_m[0]:
-            columns.append(s.face_m[0])
-        sku = _name(s, catalogue, of_bay, tag_skus)
-        product = catalogue.get(sku)
-        tall = product.height_m if product else s.size_m[1]
-        row = max(0, round((s.face_m[2] - s.size_m[1] / 2 - place.z0_m) / max(tall, 0.02)))
-        planned = sku == line.sku
-        placed.append(
-            Placed(
-                f"{s.key}",
-                place.bin_id,
-                sku,
-                planned,
-                len(columns) - 1,
-                row,
-                s.face_m,
-                round(min(0.9, 0.4 + 0.5 * s.score), 3),
-                s,
-            )
-        )
-    return BinMatch(tuple(placed), 1.0 if placed else 0.0)
+    placed: dict[str, list[Placed]] = {p.bin_id: [] for p in places}
+    for n, run in enumerate(runs(_front_row(seen), catalogue, of_bay, sorted(tags, key=lambda t: t[0]))):
+        product = catalogue.get(run.sku)
+        found = _as_boxes(run) if product is None else _as_bin(places[0], run, product, catalogue, front)
+        for p in found:
+            bin_id = min(places, key=lambda b: (max(b.x0_m - p.face_m[0], p.face_m[0] - b.x1_m, 0.0), b.bin_id)).bin_id
+            planned = p.sku == planogram[bin_id].sku
+            key = p.key if p.seen else f"{bin_id}/r{n}c{p.column}r{p.row}"
+            placed[bin_id].append(replace(p, key=key, bin_id=bin_id, planned=planned))
+    return {b: BinMatch(_with_columns(found), 1.0 if found else 0.0) for b, found in placed.items()}
+
+
+def _with_columns(placed: Sequence[Placed]) -> tuple[Placed, ...]:
+    """The columns of a bin counted from its left."""
+    out: list[Placed] = []
+    column, last = -1, -math.inf
+    for p in sorted(placed, key=lambda p: (p.face_m[0], p.row, p.key)):
+        if p.face_m[0] - last > SAME_COLUMN_M:
+            column, last = column + 1, p.face_m[0]
+        out.append(replace(p, column=column))
+    return tuple(out)
+
+
+def _as_boxes(run: Run) -> list[Placed]:
+    """Products of no known size, each as its box has it."""
+    return [
+        Placed(s.key, "", run.sku, False, n, 0, s.face_m, round(min(0.9, 0.4 + 0.5 * s.score), 3), s)
+        for n, s in enumerate(run.seen)
+    ]
+
+
+def _as_bin(shelf: BinPlace, run: Run, product: Product, catalogue: Catalogue, front: FaceFront) -> tuple[Placed, ...]:
+    """A run matched as though it were a planned bin of its own."""
+    pitch = product.width_m + GAP_M
+    wide = max(1, round((run.x1_m - run.x0_m + GAP_M) / pitch))
+    feet = [(s.face_m[2] - s.size_m[1] / 2 - shelf.z0_m) / max(product.height_m, 0.02) for s in run.seen]
+    fit = max(1, int((shelf.z1_m - shelf.z0_m) / max(product.height_m, 0.02)))
+    high = min(fit, 1 + max(0, round(max(feet, default=0.0))))
+    deep = max(1, int((shelf.depth_m - 0.02) / (product.depth_m + 0.004)))
+    middle = (run.x0_m + run.x1_m) / 2
+    place = replace(shelf, bin_id="", x0_m=middle - wide * pitch / 2, x1_m=middle + wide * pitch / 2)
+    return match_bin(place, PlanogramLine("", run.sku, wide, high, deep), catalogue, run.seen, front).placed
+
+
+def runs(
+    seen: Sequence[Seen], catalogue: Catalogue, of_bay: Collection[str], tags: Sequence[tuple[float, frozenset[str]]]
+) -> list[Run]:
+    """The shelf's stretches of one SKU, from the left: the likeliest sequence of names (Viterbi, 1967).
+
+    A product's name speaks by likeness, size and what the bay sells; from one to the next the name changes seldom, and best
+    where a tag hangs; the tag's price speaks for some names.
+    """
+    row = sorted(seen, key=lambda s: (s.face_m[0], s.face_m[2], s.key))
+    if not row:
+        return []
+    names = sorted({c.sku for s in row for c in s.candidates}) or [""]
+    best = {n: _worth(row[0], n, catalogue, of_bay, tags) for n in names}
+    back: list[dict[str, str]] = []
+    for before, s in pairwise(row):
+        between = any(before.face_m[0] - 0.01 < x < s.face_m[0] + 0.02 for x, _ in tags)
+        stay, change = (-STAY_OVER_TAG, -CHANGE_AT_TAG) if between else (0.0, -CHANGE)
+        top = max(names, key=lambda n: (best[n], n))
+        step: dict[str, str] = {}
+        score: dict[str, float] = {}
+        for n in names:
+            step[n] = n if best[n] + stay >= best[top] + change else top
+            come = best[n] + stay if step[n] == n else best[top] + change
+            score[n] = come + _worth(s, n, catalogue, of_bay, tags)
+        best, back = score, [*back, step]
+    name = max(names, key=lambda n: (best[n], n))
+    path = [name]
+    for step in reversed(back):
+        name = step[name]
+        path.append(name)
+    path.reverse()
+    out: list[Run] = []
+    for s, sku in zip(row, path, strict=True):
+        x0, x1 = s.face_m[0] - s.size_m[0] / 2, s.face_m[0] + s.size_m[0] / 2
+        if out and out[-1].sku == sku:
+            out[-1] = Run(sku, min(out[-1].x0_m, x0), max(out[-1].x1_m, x1), (*out[-1].seen, s))
+        else:
+            out.append(Run(sku, x0, x1, (s,)))
+    return out
+
+
+def _worth(
+    seen: Seen, sku: str, catalogue: Catalogue, of_bay: Collection[str], tags: Sequence[tuple[float, frozenset[str]]]
+) -> float:
+    """How much speaks for a product's name: likeness, size, what the bay sells, and the tag to its left."""
+    left = [skus for x, skus in tags if x < seen.face_m[0] + 0.03]
+    bonus = (SAME_BAY if sku in of_bay else 0.0) + (SAME_TAG if left and sku in left[-1] else 0.0)
+    return seen.similarity(sku) + bonus - MISFIT_COST * misfit(seen, sku, catalogue)
 
 
 def _front_row(seen: Sequence[Seen]) -> list[Seen]:
@@ -164,16 +250,3 @@ def _before(near: Seen, far: Seen) -> bool:
         if reach < SAME_PLACE * min(near.size_m[side], far.size_m[side]):
             return False
     return True
-
-
-def _name(seen: Seen, catalogue: Catalogue, of_bay: Collection[str], tag_skus: Sequence[tuple[float, frozenset[str]]]) -> str:
-    """The likeliest SKU of a product: how it looks, its size, what the bay sells, and the tag to its left."""
-    left = [skus for x, skus in tag_skus if x < seen.face_m[0] + 0.02]
-    tagged = left[-1] if left else frozenset[str]()
-
-    def worth(sku: str, score: float) -> float:
-        bonus = (SAME_BAY if sku in of_bay else 0.0) + (SAME_TAG if sku in tagged else 0.0)
-        return score + bonus - MISFIT_COST * misfit(seen, sku, catalogue)
-
-    best = max(((worth(c.sku, c.score), c.sku) for c in seen.candidates), default=(0.0, ""))
-    return best[1]

@@ -12,7 +12,7 @@ import numpy as np
 from shelfscan.audit.availability import Look, bin_state, findings_of, stale_finding
 from shelfscan.audit.condition import troubles
 from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
-from shelfscan.audit.stale import Verdict, as_seen, in_bins, verdicts
+from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
 from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, agree, amount, place_tags
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
@@ -158,7 +158,7 @@ class StockProjector:
         tags = {b: agree(readings) for b, readings in tags_of.items()}
         inside = in_bins(seen, places)
         verdict_of = verdicts(places, self._planogram, self._catalogue, inside, tags)
-        matched = {**matched, **self._as_seen(places, verdict_of, inside, tags_of)}
+        matched = {**matched, **self._as_seen(places, verdict_of, inside, tags_of, front)}
         shifts = self._shifts(places, matched, tags_of)
         looks = _looks(scans, here)
         checks_of: dict[str, list[PlaceCheck]] = {}
@@ -192,35 +192,27 @@ class StockProjector:
         verdict_of: Mapping[str, Verdict],
         inside: Mapping[str, Sequence[Seen]],
         tags_of: Mapping[str, Sequence[TagReading]],
+        front: FaceFront,
     ) -> dict[str, BinMatch]:
         """The bins of stale bays, each with what is seen to stand there."""
-        stale = {bay for bay, v in verdict_of.items() if v.stale}
-        if not stale:
-            return {}
+        shelves: dict[str, list[BinPlace]] = {}
         sold: dict[str, set[str]] = {}
-        of_shelf: dict[str, list[tuple[float, frozenset[str]]]] = {}
+        for place in places:
+            if verdict_of[place.bay_id].stale:
+                shelves.setdefault(place.shelf_id, []).append(place)
+                sold.setdefault(place.bay_id, set()).add(self._planogram[place.bin_id].sku)
         priced: dict[str, set[str]] = {}
-        for sku, product in self._catalogue.items():
+        for sku, product in self._catalogue.items() if shelves else ():
             priced.setdefault(f"{product.price:.2f}", set()).add(sku)
-        for place in (p for p in places if p.bay_id in stale):
-            sold.setdefault(place.bay_id, set()).add(self._planogram[place.bin_id].sku)
-            for tag in tags_of.get(place.bin_id, ()):
+        out: dict[str, BinMatch] = {}
+        for here in shelves.values():
+            seen = [s for p in here for s in inside.get(p.bin_id, ())]
+            tags = []
+            for tag in (t for p in here for t in tags_of.get(p.bin_id, ())):
                 printed = amount(tag.price_text) if tag.price_text else None
-                if printed is not None:
-                    skus = frozenset(priced.get(f"{printed:.2f}", ()))
-                    of_shelf.setdefault(place.shelf_id, []).append((tag.face_m[0], skus))
-        return {
-            p.bin_id: as_seen(
-                p,
-                self._planogram[p.bin_id],
-                self._catalogue,
-                inside.get(p.bin_id, ()),
-                sold[p.bay_id],
-                sorted(of_shelf.get(p.shelf_id, ()), key=lambda t: t[0]),
-            )
-            for p in places
-            if p.bay_id in stale
-        }
+                tags.append((tag.face_m[0], frozenset(priced.get(f"{printed:.2f}" if printed is not None else "", ()))))
+            out |= shelf_as_seen(here, self._planogram, self._catalogue, seen, sold[here[0].bay_id], tags, front)
+        return out
 
     def _bays_left_out(self, unreachable: Collection[str]) -> frozenset[str]:
         """Bays that the plan does not go to although it could (a mission of some aisles or bins only)."""
