@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shelfscan.audit.condition import Trouble
 from shelfscan.audit.match import BinMatch, Placed
+from shelfscan.audit.sizes import WrongSize
 from shelfscan.audit.stale import Verdict
 from shelfscan.audit.tags import BinTag, amount
 from shelfscan.audit.units import Units, estimate
@@ -152,6 +153,14 @@ def stale_finding(place: BinPlace, look: Look, verdict: Verdict) -> list[Finding
     return [Finding(f"{place.bin_id}/{kind}", place.bin_id, kind, "planogram", confidence, 0.0, what, picture)]
 
 
+def drift_finding(place: BinPlace, look: Look, up_m: float) -> Finding:
+    """A shelf that hangs elsewhere than the layout says; told once, with the shelf's first bin."""
+    picture = look.evidence[0] if look.evidence else ""
+    what = f"shelf {place.shelf_id} hangs {abs(up_m) * 100:.1f} cm {'above' if up_m > 0 else 'below'} store.yaml: correct the layout"
+    confidence = round(min(0.95, 0.5 + abs(up_m) / 0.05), 3)
+    return Finding(f"{place.bin_id}/layout_drift", place.bin_id, "layout_drift", "layout", confidence, 0.0, what, picture)
+
+
 def findings_of(
     place: BinPlace,
     line: PlanogramLine,
@@ -161,6 +170,7 @@ def findings_of(
     tag: BinTag | None,
     state: BinState,
     condition: Sequence[Trouble] = (),
+    wrong: WrongSize | None = None,
 ) -> list[Finding]:
     """What a person should know about a bin that was seen in full; one finding a cause."""
     if not look.in_full:
@@ -168,13 +178,13 @@ def findings_of(
     picture = look.evidence[0] if look.evidence else ""
     out: list[Finding] = []
 
-    def add(kind: str, confidence: float, value: float, suggestion: str, evidence: str = "") -> None:
+    def add(kind: str, confidence: float, value: float, suggestion: str, evidence: str = "", cause: str = "shelf") -> None:
         out.append(
             Finding(
                 f"{place.bin_id}/{kind}",
                 place.bin_id,
                 kind,
-                "shelf",
+                cause,
                 round(confidence, 3),
                 round(value, 2),
                 suggestion,
@@ -195,6 +205,10 @@ def findings_of(
         add("missing_tag", 0.7, 0.0, f"print a tag for {line.sku}")
     elif printed is not None and abs(printed - product.price) > 0.005:
         add("wrong_price", tag.confidence, abs(printed - product.price), f"tag says {tag.price}, catalogue {product.price:.2f}")
+    if wrong is not None:
+        side = wrong.side.removesuffix("_m")
+        what = f"measure {line.sku}: {side} is likelier {wrong.likely_m:.3f} m than {wrong.said_m:.3f} m"
+        add("dimension_mismatch", wrong.confidence, 0.0, what, cause="catalogue")
     for t in condition:
         # Goods that can't be sold are worth their price; those that only need a hand, nothing yet.
         add(t.kind, t.confidence, product.price if t.kind in UNSELLABLE else 0.0, t.suggestion, t.picture)

@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from shelfscan.audit.availability import Look, bin_state, findings_of, stale_finding
+from shelfscan.audit.availability import Look, bin_state, drift_finding, findings_of, stale_finding
 from shelfscan.audit.condition import troubles
 from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
+from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
 from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, agree, amount, place_tags
 from shelfscan.model.catalogue import Catalogue
@@ -23,11 +24,14 @@ from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, Un
 from shelfscan.model.store import BinPlace, Gondola, Store, on_shelves
 from shelfscan.ports import Event
 from shelfscan.stock.fuse import fuse, latest_per_viewpoint
+from shelfscan.stock.register import registered
 
 #: An item differs by so much from its kind when it is told to be damaged: few false alarms before few misses.
 DAMAGE_FROM = 2.0
 #: How sure a count still is where the planogram is stale: only what is seen counts there.
 STALE_SURE = 0.85
+#: A shelf that hangs this far from where the layout has it is told.
+DRIFT_M = 0.015
 #: Pictures kept for a bin.
 EVIDENCE = 3
 
@@ -68,6 +72,7 @@ class StockProjector:
             self._places.setdefault(place.gondola_id, []).append(place)
         self._order = {b: n for n, b in enumerate(store.places)}
         self._known: dict[str, _Face] = {}
+        self._usual = usual_of(store.places.values(), planogram, catalogue)
 
     @property
     def mission_id(self) -> str:
@@ -148,28 +153,35 @@ class StockProjector:
     ) -> _Face:
         gid = gondola.gondola_id
         here = {p.bin_id for p in places}
-        places = on_shelves(places, _shelf_heights(scans, gid))
+        heights = _shelf_heights(scans, gid)
+        places = on_shelves(places, heights)
+        scans = registered(scans, gid, places)
+        wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual)
+        catalogue = corrected(self._catalogue, wrong)
+        # What was looked up at planned places was cut out with the catalogue's size.
+        resized = {p.bin_id for p in places if self._planogram[p.bin_id].sku in wrong}
         clusters = [c for c in fuse(scans) if c.gondola_id == gid]
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks)) for c in clusters]
         front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
-        checks = [c for s in scans for c in s.checks if c.bin_id in here]
-        matched = match_face(seen, places, self._planogram, self._catalogue, front, checks)
+        checks = [c for s in scans for c in s.checks if c.bin_id in here and c.bin_id not in resized]
+        matched = match_face(seen, places, self._planogram, catalogue, front, checks)
         tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
         tags = {b: agree(readings) for b, readings in tags_of.items()}
         inside = in_bins(seen, places)
-        verdict_of = verdicts(places, self._planogram, self._catalogue, inside, tags)
-        matched = {**matched, **self._as_seen(places, verdict_of, inside, tags_of, front)}
+        verdict_of = verdicts(places, self._planogram, catalogue, inside, tags)
+        matched = {**matched, **self._as_seen(places, catalogue, verdict_of, inside, tags_of, front)}
         shifts = self._shifts(places, matched, tags_of)
         looks = _looks(scans, here)
         checks_of: dict[str, list[PlaceCheck]] = {}
         for c in checks:
             checks_of.setdefault(c.bin_id, []).append(c)
+        drifted = _drifted(places, heights)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
         findings: list[Finding] = []
         for place in places:
             line = self._planogram[place.bin_id]
-            product = self._catalogue[line.sku]
+            product = catalogue[line.sku]
             look = replace(looks.get(place.bin_id, Look()), failure=failures.get(place.bay_id, ""))
             match = matched[place.bin_id]
             tag, verdict = tags.get(place.bin_id), verdict_of[place.bay_id]
@@ -179,16 +191,19 @@ class StockProjector:
                 state = replace(state, confidence=round(state.confidence * STALE_SURE, 3))
                 found = stale_finding(place, look, verdict)
             else:
-                condition = troubles(place, line, self._catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
-                found = findings_of(place, line, product, match, look, tag, state, condition)
+                condition = troubles(place, line, catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
+                found = findings_of(place, line, product, match, look, tag, state, condition, wrong.get(line.sku))
+            if place.bin_id in drifted:
+                found.append(drift_finding(place, look, drifted[place.bin_id]))
             findings += found
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
-            products += [_product_row(p, place, self._catalogue) for p in match.placed]
+            products += [_product_row(p, place, catalogue) for p in match.placed]
         return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
 
     def _as_seen(
         self,
         places: Sequence[BinPlace],
+        catalogue: Catalogue,
         verdict_of: Mapping[str, Verdict],
         inside: Mapping[str, Sequence[Seen]],
         tags_of: Mapping[str, Sequence[TagReading]],
@@ -202,7 +217,7 @@ class StockProjector:
                 shelves.setdefault(place.shelf_id, []).append(place)
                 sold.setdefault(place.bay_id, set()).add(self._planogram[place.bin_id].sku)
         priced: dict[str, set[str]] = {}
-        for sku, product in self._catalogue.items() if shelves else ():
+        for sku, product in catalogue.items() if shelves else ():
             priced.setdefault(f"{product.price:.2f}", set()).add(sku)
         out: dict[str, BinMatch] = {}
         for here in shelves.values():
@@ -211,7 +226,7 @@ class StockProjector:
             for tag in (t for p in here for t in tags_of.get(p.bin_id, ())):
                 printed = amount(tag.price_text) if tag.price_text else None
                 tags.append((tag.face_m[0], frozenset(priced.get(f"{printed:.2f}" if printed is not None else "", ()))))
-            out |= shelf_as_seen(here, self._planogram, self._catalogue, seen, sold[here[0].bay_id], tags, front)
+            out |= shelf_as_seen(here, self._planogram, catalogue, seen, sold[here[0].bay_id], tags, front)
         return out
 
     def _bays_left_out(self, unreachable: Collection[str]) -> frozenset[str]:
@@ -272,6 +287,14 @@ def _shelf_heights(scans: Sequence[BayScan], gondola_id: str) -> dict[str, float
                 for shelf, up_m in alignment.shelves:
                     told.setdefault(shelf, []).append(up_m)
     return {shelf: statistics.median(values) for shelf, values in told.items()}
+
+
+def _drifted(places: Sequence[BinPlace], heights: Mapping[str, float]) -> dict[str, float]:
+    """Shelves that hang clearly elsewhere than the layout says: how far up, metres, by the shelf's first bin."""
+    first: dict[str, str] = {}
+    for p in sorted(places, key=lambda p: (p.x0_m, p.bin_id)):
+        first.setdefault(p.shelf_id, p.bin_id)
+    return {first[s]: up for s, up in heights.items() if s in first and abs(up) >= DRIFT_M}
 
 
 def _looks(scans: Sequence[BayScan], here: Collection[str]) -> dict[str, Look]:

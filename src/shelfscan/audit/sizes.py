@@ -1,0 +1,216 @@
+"""Does a product have the size that the catalogue says? Where it has not, the size to count with.
+
+Three sides, three witnesses:
+
+- *height*: the boxes of what stands on the shelf and looks like the planned SKU, from the shelf's surface to their top. Seen
+  from above a box takes in the item's own top side, so the height is also worked out without it, and only what contradicts
+  the catalogue both ways is told.
+- *width*: boxes again, and the planogram: its columns are as wide as the goods and a little air, the same little air all over
+  a store. A column much wider or narrower than that was planned with another width.
+- *depth*: nothing shows it from the front. But a planogram plans as many rows as the shelf holds, and the same rule all over a
+  store. Rows that can't stand on the shelf, or leave room for more, were planned with another depth.
+
+What is usual in a store is taken from its own planogram, by quantiles, so nothing is assumed of how it plans.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shelfscan.model.catalogue import Catalogue, Product
+from shelfscan.model.planogram import Planogram
+from shelfscan.model.scan import BayScan, Observation
+from shelfscan.model.store import BinPlace
+
+#: A side is told to be wrong when it is off by more than this; what is off by less changes no count.
+WRONG_BY = 0.17
+#: ... and by a height that boxes can measure.
+LEAST_M = 0.016
+#: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
+LIKE, FOOT_M, AGREE = 0.5, 0.03, 0.1
+#: A box this many times higher or lower than its item is two items' or a part of one.
+MOST = 1.75
+#: An item's head this much below the board above is seen.
+CLEAR_M = 0.02
+#: Fewer boxes than this measure nothing.
+LEAST_LOOKS = 2
+#: A store's usual range, widened by this: column width over item width, and rows of goods that would still fit.
+PITCH_SLACK, ROWS_SLACK = 0.06, 0.25
+#: Air between two rows.
+AIR_M = 0.004
+#: A store plans by one rule where the middle nine tenths of its bins differ by no more than this.
+RULE_PITCH, RULE_ROWS = 0.25, 1.6
+#: How sure: the planogram alone, boxes alone, both.
+ALONE, SEEN, BOTH = 0.8, 0.85, 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What is usual in a store: (low, middle, high) of column width over item width, and of rows that would still fit.
+
+    None where the store plans by no rule that could be seen.
+    """
+
+    pitch: tuple[float, float, float] | None
+    rows: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongSize:
+    """One side of a SKU that contradicts what is seen or planned. ``side``: ``width_m``, ``height_m`` or ``depth_m``."""
+
+    sku: str
+    side: str
+    said_m: float
+    likely_m: float
+    confidence: float
+
+
+def usual_of(places: Iterable[BinPlace], planogram: Planogram, catalogue: Catalogue) -> Usual:
+    """How a store plans, from all its bins."""
+    pitches, rows = [], []
+    for place in places:
+        line = planogram[place.bin_id]
+        product = catalogue[line.sku]
+        pitches.append((place.x1_m - place.x0_m) / line.facings_wide / max(1e-3, product.width_m))
+        rows.append(place.depth_m / (product.depth_m + AIR_M) - line.facings_deep)
+    return Usual(_range(pitches, RULE_PITCH, PITCH_SLACK), _range(rows, RULE_ROWS, ROWS_SLACK))
+
+
+def _range(values: Sequence[float], most: float, slack: float) -> tuple[float, float, float] | None:
+    if len(values) < 20:
+        return None
+    low, middle, high = (float(v) for v in np.quantile(values, (0.05, 0.5, 0.95)))
+    return (low - slack, middle, high + slack) if high - low <= most else None
+
+
+def wrong_sizes(
+    scans: Sequence[BayScan],
+    gondola_id: str,
+    places: Sequence[BinPlace],
+    planogram: Planogram,
+    catalogue: Catalogue,
+    usual: Usual,
+) -> dict[str, WrongSize]:
+    """The SKUs planned on a face whose size is wrong, the surest side of each. ``scans`` with their corrections applied."""
+    heights, widths = _measured(scans, gondola_id, places, planogram, catalogue)
+    out: dict[str, WrongSize] = {}
+    for place in places:
+        line = planogram[place.bin_id]
+        product = catalogue[line.sku]
+        for found in (
+            _height(product, heights.get(line.sku, [])),
+            _width(product, place, line.facings_wide, widths.get(line.sku, []), usual),
+            _depth(product, place, line.facings_deep, usual),
+        ):
+            known = out.get(line.sku)
+            if found is not None and (known is None or found.confidence > known.confidence):
+                out[line.sku] = found
+    return out
+
+
+def corrected(catalogue: Catalogue, wrong: Mapping[str, WrongSize]) -> Catalogue:
+    """The catalogue with the likely sizes."""
+    if not wrong:
+        return catalogue
+    return {**catalogue, **{sku: replace(catalogue[sku], **{w.side: w.likely_m}) for sku, w in wrong.items()}}  # type: ignore[arg-type]
+
+
+def _measured(
+    scans: Sequence[BayScan], gondola_id: str, places: Sequence[BinPlace], planogram: Planogram, catalogue: Catalogue
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
+    """Per SKU: heights as (of the box, without the item's top side), and widths; metres."""
+    heights: dict[str, list[tuple[float, float]]] = {}
+    widths: dict[str, list[float]] = {}
+    of_sku: dict[str, list[BinPlace]] = {}
+    for p in places:
+        of_sku.setdefault(planogram[p.bin_id].sku, []).append(p)
+    for scan in scans:
+        eyes = {f.head: (f.eye_x_m, f.eye_z_m) for f in scan.fronts if f.gondola_id == gondola_id}
+        for o in scan.observations:
+            if o.gondola_id != gondola_id or not o.candidates or o.candidates[0].score < LIKE or o.head not in eyes:
+                continue
+            here = [p for p in of_sku.get(o.candidates[0].sku, ()) if _stands_in(o, p)]
+            if here:
+                product = catalogue[o.candidates[0].sku]
+                measured = _heights(o, here[0], product, eyes[o.head])
+                if measured is not None and 1 / MOST < measured[0] / product.height_m < MOST:
+                    heights.setdefault(product.sku, []).append(measured)
+                widths.setdefault(product.sku, []).append(o.size_m[0])
+    return heights, widths
+
+
+def _stands_in(o: Observation, place: BinPlace) -> bool:
+    x, _, z = o.face_m
+    return place.x0_m - 0.01 < x < place.x1_m + 0.01 and abs(z - o.size_m[1] / 2 - place.z0_m) < FOOT_M
+
+
+def _heights(o: Observation, place: BinPlace, product: Product, eye: tuple[float, float]) -> tuple[float, float] | None:
+    """An item's height from its box: to the box's top, and without the top side that is seen from above.
+
+    None where the board above may hide the item's head.
+    """
+    eye_x_m, eye_z_m = eye
+    top = o.face_m[2] + o.size_m[1] / 2
+    across = math.hypot(o.face_m[0] - eye_x_m, o.face_m[2] - eye_z_m) / math.tan(max(0.02, o.view_angle_rad))
+    distance = max(0.3, min(3.0, across))
+    # The rays past the shelf's edge and past the board above, carried on to the item.
+    beyond = max(0.0, o.face_m[1]) / max(0.3, distance - o.face_m[1])
+    board = place.z1_m + (place.z1_m - eye_z_m) * beyond
+    height = o.size_m[1] + max(0.0, place.z0_m - eye_z_m) * beyond
+    if top > board - CLEAR_M:
+        return None
+    if eye_z_m <= top:
+        return height, height
+    # Two tops: of short goods the box often takes in the next row's too.
+    r = 2 * product.depth_m / (distance + 2 * product.depth_m)
+    return height, (height - max(0.0, eye_z_m - place.z0_m) * r) / (1 - r)
+
+
+def _height(product: Product, measured: Sequence[tuple[float, float]]) -> WrongSize | None:
+    if len(measured) < LEAST_LOOKS:
+        return None
+    whole, bare = (sorted(m[k] / product.height_m for m in measured) for k in (0, 1))
+    # One item's looks cut by a picture's border or a shelf must not decide.
+    if whole[len(whole) * 3 // 4] - whole[len(whole) // 4] > AGREE:
+        return None
+    a, b = statistics.median(whole), statistics.median(bare)
+    if min(abs(a - 1), abs(b - 1)) * product.height_m < LEAST_M:
+        return None
+    if min(a, b) > 1 + WRONG_BY or max(a, b) < 1 - WRONG_BY:
+        return WrongSize(product.sku, "height_m", product.height_m, round((a + b) / 2 * product.height_m, 3), SEEN)
+    return None
+
+
+def _width(product: Product, place: BinPlace, wide: int, measured: Sequence[float], usual: Usual) -> WrongSize | None:
+    seen = statistics.median(measured) / product.width_m if len(measured) >= LEAST_LOOKS else None
+    planned = None
+    if usual.pitch is not None:
+        pitch = (place.x1_m - place.x0_m) / wide / product.width_m
+        low, middle, high = usual.pitch
+        planned = pitch / middle if not low <= pitch <= high else None
+    if planned is not None and abs(planned - 1) > WRONG_BY / 2:
+        if seen is not None and abs(seen / planned - 1) > WRONG_BY:
+            return None  # two witnesses that contradict each other
+        return WrongSize(product.sku, "width_m", product.width_m, round(planned * product.width_m, 3), BOTH if seen else ALONE)
+    return None
+
+
+def _depth(product: Product, place: BinPlace, deep: int, usual: Usual) -> WrongSize | None:
+    rows = place.depth_m / (product.depth_m + AIR_M) - deep
+    middle = 0.5
+    if usual.rows is not None:
+        low, middle, high = usual.rows
+        if low <= rows <= high:
+            return None
+    elif rows >= -0.05:
+        return None
+    likely = place.depth_m / (deep + middle) - AIR_M
+    if abs(likely / product.depth_m - 1) < WRONG_BY / 2:
+        return None
+    return WrongSize(product.sku, "depth_m", product.depth_m, round(likely, 3), ALONE)
