@@ -18,7 +18,7 @@ from shelfscan.model.detections import Candidate, DetectionClass, Detections
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
+from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading, TopLook
 from shelfscan.model.store import BinPlace, Store, on_shelves
 from shelfscan.perception.align import align_along, align_plane
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
@@ -30,6 +30,7 @@ from shelfscan.perception.localise import FaceView, box_depth, view_of
 from shelfscan.perception.looks import HIDDEN_SHARE, PlannedLook, planned_looks
 from shelfscan.perception.orientation import Turn, in_doubt, turns
 from shelfscan.perception.recognise import Recogniser
+from shelfscan.perception.tops import top_looks
 from shelfscan.perception.upright import upright_size
 from shelfscan.ports import Detector, TagReader, TagText
 
@@ -56,7 +57,10 @@ EVIDENCE_SHARE = 0.3
 DateReader = Callable[[Rgb], ExpiryReading]
 #: Entered around each stage of the processing, with its name (`STAGES`): what measures times, outside this module.
 Stage = Callable[[str], AbstractContextManager[object]]
-STAGES = ("decode", "depth", "detect", "align", "place", "recognise", "tags", "cover", "front", "look", "check", "condition")
+STAGES = (
+    *("decode", "depth", "detect", "align", "place", "recognise"),
+    *("tags", "cover", "front", "behind", "look", "check", "condition"),
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class ScanPipeline:
         fronts: list[FrontGrid] = []
         checks: list[PlaceCheck] = []
         alignments: list[Alignment] = []
+        tops: list[TopLook] = []
         evidence: dict[str, bytes] = {}
         warnings: list[str] = []
         quality: dict[str, float] = {}
@@ -139,6 +144,8 @@ class ScanPipeline:
                     with stage("front"):
                         grid = front_grid(view)
                     fronts.append(grid)
+                    with stage("behind"):
+                        tops += top_looks(view, picture, grid, places, self._planogram, self._catalogue)
                     checks += self._check_places(bundle, view, picture, grid, places, evidence, stage)
         bays = sorted({self._store.places[b].bay_id for b in coverage})
         scan = BayScan(
@@ -155,6 +162,7 @@ class ScanPipeline:
             quality,
             tuple(warnings),
             tuple(alignments),
+            tuple(tops),
         )
         return ScanResult(scan, evidence)
 

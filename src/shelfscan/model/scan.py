@@ -100,6 +100,21 @@ class PlaceCheck:
     near_expiry: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TopLook:
+    """What the tops of a column look like, seen from above by one head.
+
+    ``depth_m``: of the column's front behind the front plane. ``tops``: for each stretch as deep as one item behind the first,
+    how it differs from the first one's top (colour, pattern, strength of the pattern), None where it was not seen.
+    """
+
+    bin_id: str
+    column: int
+    head: str
+    depth_m: float
+    tops: tuple[tuple[float, float, float] | None, ...]
+
+
 #: Cells of a `FrontGrid`: metres along the face and up.
 FRONT_X_M = 0.01
 FRONT_Z_M = 0.02
@@ -201,12 +216,13 @@ class BayScan:
     quality: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     alignments: tuple[Alignment, ...] = ()
+    tops: tuple[TopLook, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
         data = {name: getattr(self, name) for name in ("mission_id", "viewpoint_id", "capture_id", "stamp_ns")}
         data["bay_ids"] = list(self.bay_ids)
-        for name in ("observations", "tags", "coverage", "checks", "alignments"):
+        for name in ("observations", "tags", "coverage", "checks", "alignments", "tops"):
             data[name] = [asdict(item) for item in getattr(self, name)]
         data["fronts"] = [grid.to_json() for grid in self.fronts]
         data["quality"] = dict(self.quality)
@@ -237,6 +253,9 @@ class BayScan:
             alignments=tuple(
                 Alignment(**{**a, "shelves": tuple((str(s), float(z)) for s, z in a["shelves"])})
                 for a in data.get("alignments", ())
+            ),
+            tops=tuple(
+                TopLook(**{**t, "tops": tuple(None if v is None else tuple(v) for v in t["tops"])}) for t in data.get("tops", ())
             ),
         )
 

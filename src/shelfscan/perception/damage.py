@@ -43,6 +43,8 @@ SUSPECT = 1.3
 LAID_PLACES = 8
 #: ... and a crop that shows a part of it, or more than it, by this share is no crop of the whole product.
 MOST_STRETCH = 0.25
+#: A mirrored lamp: as light as this (L* of 8 bits), without tint, and so many px of shine around it.
+BLIND_L, BLIND_TINT, HALO_PX = 240.0, 10.0, 12
 #: Only crops seen so squarely are judged, of which this share of rows is clear and no more than that hidden.
 LEAST_COSINE, LEAST_CLEAR, MOST_HIDDEN = 0.93, 0.6, 0.04
 
@@ -94,13 +96,22 @@ def anomalies(crops: Sequence[Rgb], clear_px: Sequence[tuple[int, int]], referen
             out.append(0.0)
             continue
         others = [c for k, c in enumerate(copies) if k != n][:NEIGHBOURS]
-        differs = _differs(copies[n], others + pictures) * product
+        differs = _differs(copies[n], others + pictures) * product * _unblinded(copies[n])
         score = _worst(differs, top, bottom)
         if score >= SUSPECT and references:
             laid = _laid(crop, references)
             score = _worst(np.minimum(differs, laid), top, bottom) if laid is not None else 0.0
         out.append(round(score, 3) if others or references else 0.0)
     return out
+
+
+def _unblinded(copy: Copy) -> Copy:
+    """0 where a mirrored lamp whitens the print, and around, where it still shines; (HEIGHT_PX, WIDTH_PX)."""
+    white = (copy[..., 0] > BLIND_L) & (np.abs(copy[..., 1:] - 128).max(axis=-1) < BLIND_TINT)
+    # Small white print is no lamp.
+    lamp = cv2.morphologyEx(white.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    halo = np.ones((2 * HALO_PX + 1, 2 * HALO_PX + 1), np.uint8)
+    return np.asarray(cv2.dilate(lamp, halo) == 0, np.float32)
 
 
 def _size_of_features(shape: float) -> tuple[float, float]:
