@@ -10,10 +10,10 @@ from shelfscan.audit.match import BinMatch, Placed
 from shelfscan.audit.sizes import WrongSize
 from shelfscan.audit.stale import Verdict
 from shelfscan.audit.tags import BinTag, amount
-from shelfscan.audit.units import Units, estimate
+from shelfscan.audit.units import ROUGH, Units, UnitsModel, estimate
 from shelfscan.model.catalogue import Product
 from shelfscan.model.planogram import PlanogramLine
-from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS
+from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, TopLook
 from shelfscan.model.stock import BinState, BinStatus, Finding, UnseenReason
 from shelfscan.model.store import BinPlace
 
@@ -70,14 +70,18 @@ def bin_state(
     position: tuple[float, float, float],
     observed_at: str,
     stale: bool = False,
+    tops: Sequence[TopLook] = (),
+    model: UnitsModel = ROUGH,
+    resized: bool = False,
 ) -> BinState:
     """The belief about one bin. A bin that was not seen in full is UNSEEN, never empty.
 
     ``stale``: its bay was put up anew, so that nothing of the plan is believed to stand behind what stands there now.
+    ``tops``: the looks at what is behind the bin's front row. ``resized``: the product's size is not the catalogue's.
     """
     front = [p for p in match.placed if p.planned]
     strangers = len(front) < len(match.placed)
-    units = estimate(front if stale else match.placed, line, product)
+    units = estimate(front if stale else match.placed, line, product, tops, model, resized)
     if not look.in_full:
         # What was seen is a lower bound; the interval says the rest is not known.
         return BinState(
@@ -111,6 +115,7 @@ def bin_state(
         position=position,
         observed_at=observed_at,
         evidence=look.evidence,
+        units_pmf=units.pmf,
     )
 
 
@@ -156,7 +161,8 @@ def stale_finding(place: BinPlace, look: Look, verdict: Verdict) -> list[Finding
 def drift_finding(place: BinPlace, look: Look, up_m: float) -> Finding:
     """A shelf that hangs elsewhere than the layout says; told once, with the shelf's first bin."""
     picture = look.evidence[0] if look.evidence else ""
-    what = f"shelf {place.shelf_id} hangs {abs(up_m) * 100:.1f} cm {'above' if up_m > 0 else 'below'} store.yaml: correct the layout"
+    where = f"{abs(up_m) * 100:.1f} cm {'above' if up_m > 0 else 'below'} where store.yaml has it"
+    what = f"shelf {place.shelf_id} hangs {where}: correct the layout"
     confidence = round(min(0.95, 0.5 + abs(up_m) / 0.05), 3)
     return Finding(f"{place.bin_id}/layout_drift", place.bin_id, "layout_drift", "layout", confidence, 0.0, what, picture)
 

@@ -255,7 +255,8 @@ class BayScan:
                 for a in data.get("alignments", ())
             ),
             tops=tuple(
-                TopLook(**{**t, "tops": tuple(None if v is None else tuple(v) for v in t["tops"])}) for t in data.get("tops", ())
+                TopLook(**{**t, "tops": tuple(None if v is None else tuple(v) for v in t["tops"])})
+                for t in data.get("tops", ())
             ),
         )
 

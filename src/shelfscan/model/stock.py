@@ -66,7 +66,8 @@ class Finding:
 class BinState:
     """The belief about one bin; the definitions are those of the contract.
 
-    ``units_low..units_high`` is the inclusive 95 % interval; ``position`` the centre of the bin's front in
+    ``units_low..units_high`` is the inclusive 95 % interval, ``units_pmf`` the whole belief as (units, probability) of what is
+    likely at all, empty where nothing is known; ``position`` the centre of the bin's front in
     ``map`` (metres) as measured; ``observed_at`` an ISO-8601 UTC time, empty when never seen.
     """
 
@@ -85,6 +86,7 @@ class BinState:
     reason: str = ""
     findings: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    units_pmf: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class StockMap:
                     "position": tuple(b["position"]),
                     "findings": tuple(b["findings"]),
                     "evidence": tuple(b["evidence"]),
+                    "units_pmf": tuple((int(n), float(p)) for n, p in b.get("units_pmf", ())),
                 }
             )
             for b in data["bins"]

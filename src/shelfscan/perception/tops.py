@@ -1,9 +1,9 @@
 """What is behind the front row, as far as it shows: the top sides of the items, seen from above.
 
 A bin whose goods were pulled forward looks full from the front. But a camera that looks down on a column sees the top of each
-item behind the first one, or sees that there is none. The plane through the tops is cut out of the picture as seen straight from
-above; each stretch as deep as one item is held against the first one, whose item is known to stand there: the same SKU has the
-same top. How alike means "there" is learned (`models/units.json`), not stated here.
+item behind the first one, or sees that there is none. The plane through the tops is cut out of the picture as seen straight
+from above; each stretch as deep as one item is held against the first one, whose item is known to stand there: the same SKU
+has the same top. How alike means "there" is learned (`models/units.json`), not stated here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ AIR_M = 0.004
 def top_looks(
     view: FaceView, picture: Rgb, grid: FrontGrid, places: Sequence[BinPlace], planogram: Planogram, catalogue: Catalogue
 ) -> list[TopLook]:
-    """All columns of planned goods on whose tops one head looks down, each with what the tops behind the first one look like."""
+    """All columns of planned goods on whose tops one head looks down, each with what the tops behind the first look like."""
     front = FaceFront.fuse([grid], view.gondola.length_m, view.gondola.height_m)
     eye = view.eye_face_m
     out = []
@@ -69,9 +69,7 @@ def top_looks(
     return out
 
 
-def _top_of(
-    front: FaceFront, place: BinPlace, line: PlanogramLine, product: Product, x_m: float
-) -> tuple[float, float] | None:
+def _top_of(front: FaceFront, place: BinPlace, line: PlanogramLine, product: Product, x_m: float) -> tuple[float, float] | None:
     """(depth of the front, height of the tops) of the highest stack at the front of a column; None where nothing stands."""
     found: tuple[float, float] | None = None
     for row in range(line.facings_high):

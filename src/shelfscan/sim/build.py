@@ -222,7 +222,22 @@ def _write_truth(
         t = effects.truths[place.bin_id]
         x, y, z = (round(v, 4) for v in place.front_centre_map_m)
         price = prices[t.bin_id]
-        rows.append((t.bin_id, t.sku, t.status, int(t.misplaced), t.facings, t.units, price, int(reachable[t.bin_id]), x, y, z))
+        rows.append(
+            (
+                t.bin_id,
+                t.sku,
+                t.status,
+                int(t.misplaced),
+                t.facings,
+                t.units,
+                price,
+                int(reachable[t.bin_id]),
+                x,
+                y,
+                z,
+                int("faced_up" in t.effects),
+            )
+        )
         findings += _findings(t, price, catalogue[t.sku])
         if t.sku in effects.wrong:
             findings.append((t.bin_id, "dimension_mismatch", "catalogue", effects.wrong[t.sku][1]))
@@ -233,7 +248,7 @@ def _write_truth(
             findings.append((t.bin_id, "layout_drift", "layout", up))
         if t.bin_id in glaring:
             findings.append((t.bin_id, "glare", "sensor", "0.00"))
-    columns = ("bin_id", "sku", "status", "misplaced", "facings", "units", "tag_price", "reachable", "x", "y", "z")
+    columns = ("bin_id", "sku", "status", "misplaced", "facings", "units", "tag_price", "reachable", "x", "y", "z", "faced_up")
     write_csv(folder / "bins.csv", columns, rows)
     write_csv(
         folder / "items.csv",

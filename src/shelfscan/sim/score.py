@@ -18,6 +18,7 @@ from scipy.stats import kstest, norm
 
 from shelfscan.errors import BadInput
 from shelfscan.inputs import read_yaml
+from shelfscan.sim.oracle import oracle_states
 
 #: Observations are matched with front-row items no further away than this (contract).
 MATCH_M = 0.05
@@ -149,6 +150,7 @@ def score_run(run_dir: Path, truth_dir: Path) -> dict[str, Any]:
     accuracies = _bin_accuracies(counted, said, truth)
     out |= accuracies
     out |= _intervals(counted, said, truth)
+    out |= _apart(counted, said, truth, truth_dir.resolve().parent)
     out["status"] = _statuses([b for b in truth.bins if b in said and said[b]["status"] != "UNSEEN"], said, truth)
     flags = [(truth.bins[b]["misplaced"] == "1", bool(said[b]["misplaced"])) for b in counted]
     out["misplaced"] = _prf(flags)
@@ -169,6 +171,29 @@ def score_run(run_dir: Path, truth_dir: Path) -> dict[str, Any]:
     out["seconds"] = round(seconds, 1)
     out["facings_per_hour"] = round(facings / seconds * 3600) if seconds else None
     return out
+
+
+def _apart(counted: Sequence[str], said: Mapping[str, Any], truth: Truth, root: Path) -> dict[str, Any]:
+    """Bins whose goods were pulled forward apart from the others, and beside them the oracle's row (see `oracle`)."""
+    out: dict[str, Any] = {}
+    oracle = oracle_states(root, truth.front) if (root / "planogram.csv").is_file() else {}
+    known = [b for b in counted if b in oracle]
+    if known:
+        out["oracle"] = _units_row(known, oracle, truth)
+    if all("faced_up" in t for t in truth.bins.values()):
+        for name, flag in (("faced_up", "1"), ("not_faced_up", "0")):
+            bins = [b for b in counted if truth.bins[b]["faced_up"] == flag]
+            out[name] = {"bins": len(bins), **_units_row(bins, said, truth)}
+            if oracle and bins:
+                out[name]["oracle_within_1"] = _units_row([b for b in bins if b in oracle], oracle, truth)["units_within_1"]
+    return out
+
+
+def _units_row(bins: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+    if not bins:
+        return dict.fromkeys(("units_within_1", "units_mae", "interval_coverage", "interval_width"))
+    row = _bin_accuracies(bins, said, truth) | _intervals(bins, said, truth)
+    return {k: row[k] for k in ("units_within_1", "units_mae", "interval_coverage", "interval_width")}
 
 
 def _observations(observations: Sequence[Row], truth: Truth, bins_twice: int) -> dict[str, Any]:
@@ -238,27 +263,16 @@ def _bin_accuracies(counted: Sequence[str], said: Mapping[str, Any], truth: Trut
 
 
 def _intervals(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
-    """Coverage, width, CRPS and randomised PIT (Czado et al., 2009).
-
-    A map gives a mean and a 95 % interval; between them a normal distribution on whole numbers, cut at the interval's
-    ends widened by one, stands for the belief.
-    """
+    """Coverage, width, CRPS and randomised PIT (Czado et al., 2009) of the beliefs over units."""
     if not counted:
         return dict.fromkeys(("interval_coverage", "interval_width", "interval_crps", "interval_pit_ks"))
     rng = np.random.default_rng(0)
     inside, width, crps, pit = [], [], [], []
     for b in counted:
         s, true = said[b], int(truth.bins[b]["units"])
-        low, high, mean = int(s["units_low"]), int(s["units_high"]), float(s["units"])
-        inside.append(low <= true <= high)
-        width.append(high - low)
-        support = np.arange(max(0, low - 1), high + 2)
-        if high == low:
-            p = (support == low).astype(float)
-        else:
-            cdf = norm.cdf(np.concatenate([[support[0] - 0.5], support + 0.5]), mean, (high - low) / 3.92)
-            p = np.diff(cdf)
-            p /= max(p.sum(), 1e-12)
+        inside.append(int(s["units_low"]) <= true <= int(s["units_high"]))
+        width.append(int(s["units_high"]) - int(s["units_low"]))
+        support, p = _belief(s)
         steps = np.arange(0, max(int(support[-1]), true) + 2)
         F = np.array([p[support <= k].sum() for k in steps])
         crps.append(float(((F - (steps >= true)) ** 2).sum()))
@@ -270,6 +284,22 @@ def _intervals(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) ->
         "interval_crps": _rounded(float(np.mean(crps))),
         "interval_pit_ks": _rounded(float(kstest(pit, "uniform").statistic)),
     }
+
+
+def _belief(state: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Whole numbers and their probabilities: as the map states them, else from its mean and 95 % interval.
+
+    Then a normal distribution, cut at the interval's ends widened by one, stands for what the map does not say.
+    """
+    if state.get("units_pmf"):
+        numbers, shares = zip(*state["units_pmf"], strict=True)
+        return np.array(numbers, np.int64), np.array(shares, np.float64) / sum(shares)
+    low, high, mean = int(state["units_low"]), int(state["units_high"]), float(state["units"])
+    support = np.arange(max(0, low - 1), high + 2)
+    if high == low:
+        return support, (support == low).astype(float)
+    p = np.diff(norm.cdf(np.concatenate([[support[0] - 0.5], support + 0.5]), mean, (high - low) / 3.92))
+    return support, p / max(float(p.sum()), 1e-12)
 
 
 def _statuses(bins: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
 from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
 from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, agree, amount, place_tags
+from shelfscan.audit.units import ROUGH, UnitsModel
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import apply
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, PlaceCheck, TagReading
+from shelfscan.model.scan import BayScan, PlaceCheck, TagReading, TopLook
 from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, UnseenReason
 from shelfscan.model.store import BinPlace, Gondola, Store, on_shelves
 from shelfscan.ports import Event
@@ -60,7 +61,10 @@ class StockProjector:
     was learned are not worked out again, so a map of a large store costs what the robot saw since the last one.
     """
 
-    def __init__(self, store: Store, catalogue: Catalogue, planogram: Planogram, *, mission_id: str) -> None:
+    def __init__(
+        self, store: Store, catalogue: Catalogue, planogram: Planogram, *, mission_id: str, units: UnitsModel = ROUGH
+    ) -> None:
+        self._units = units
         self._store, self._catalogue, self._planogram, self._mission = store, catalogue, planogram, mission_id
         self._scans: dict[str, BayScan] = {}
         self._told: dict[str, set[str]] = {}
@@ -83,6 +87,9 @@ class StockProjector:
     def scans(self) -> tuple[BayScan, ...]:
         """The newest scan of each viewpoint."""
         return tuple(latest_per_viewpoint(self._scans.values()))
+
+    def witness(self, place: BinPlace, match: BinMatch, tops: Sequence[TopLook]) -> None:
+        """Told of every bin that is worked out, with what its count rests on; for those who learn from it."""
 
     def add_event(self, event: Event) -> bool:
         """Take one event in; whether the map may have changed."""
@@ -175,6 +182,9 @@ class StockProjector:
         checks_of: dict[str, list[PlaceCheck]] = {}
         for c in checks:
             checks_of.setdefault(c.bin_id, []).append(c)
+        tops_of: dict[str, list[TopLook]] = {}
+        for top in (t for s in scans for t in s.tops if t.bin_id in here):
+            tops_of.setdefault(top.bin_id, []).append(top)
         drifted = _drifted(places, heights)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
@@ -186,7 +196,21 @@ class StockProjector:
             match = matched[place.bin_id]
             tag, verdict = tags.get(place.bin_id), verdict_of[place.bay_id]
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
-            state = bin_state(place, line, product, match, look, tag, position, iso_utc(look.stamp_ns), verdict.stale)
+            state = bin_state(
+                place,
+                line,
+                product,
+                match,
+                look,
+                tag,
+                position,
+                iso_utc(look.stamp_ns),
+                verdict.stale,
+                tops_of.get(place.bin_id, ()),
+                self._units,
+                line.sku in wrong,
+            )
+            self.witness(place, match, tops_of.get(place.bin_id, ()))
             if verdict.stale:
                 state = replace(state, confidence=round(state.confidence * STALE_SURE, 3))
                 found = stale_finding(place, look, verdict)

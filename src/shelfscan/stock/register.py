@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shelfscan.model.geometry import Array
 from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, FRONT_X_M, BayScan, BinCoverage, Observation
@@ -74,8 +75,8 @@ def corrections(scans: Sequence[BayScan], gondola_id: str) -> list[float]:
     d = np.zeros(len(scans))
     for _ in range(30):
         w = weight * trust
-        d = np.linalg.solve(A.T @ (w[:, None] * A), A.T @ (w * y))
-        trust = 1 / (1 + ((A @ d - y) / sigma / 2) ** 2)
+        d[:] = np.linalg.solve(A.T @ (w[:, None] * A), A.T @ (w * y))
+        trust[:] = 1 / (1 + ((A @ d - y) / sigma / 2) ** 2)
     return [round(float(v), 5) for v in d]
 
 
@@ -94,7 +95,7 @@ def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observati
             & (np.abs(L[:, 2] - R[n, 2]) < SAME_Z_M)
         )
         mine = {c.sku: c.score for c in o.candidates}
-        for m in np.flatnonzero(near):
+        for m in np.flatnonzero(near).tolist():
             other = left[m]
             alike = max((min(mine.get(c.sku, 0.0), c.score) for c in other.candidates), default=0.0)
             same_size = abs(o.size_m[0] - other.size_m[0]) < 0.15 * other.size_m[0] + 0.005
@@ -104,7 +105,7 @@ def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observati
                 owner.append(n)
     if len(set(owner)) < LEAST_SHARED:
         return None
-    off, w, own = np.array(offsets), np.array(weights), np.array(owner)
+    off, w, own = np.array(offsets), np.array(weights), np.array(owner, np.int64)
     grid = np.arange(-REACH_M, REACH_M + VOTE_M / 8, VOTE_M / 4)
     values = np.array([_votes(off - g, w, own) for g in grid])
     best = int(np.argmax(values))
@@ -118,7 +119,7 @@ def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observati
     return _Edge(a, b, float(np.median(off[kept])))
 
 
-def _votes(off: Array, weights: Array, owner: Array) -> float:
+def _votes(off: Array, weights: Array, owner: NDArray[np.int64]) -> float:
     """What speaks for an offset of nought: each item's best pair."""
     each = np.zeros(int(owner.max()) + 1)
     np.maximum.at(each, owner, weights * np.exp(-0.5 * (off / VOTE_M) ** 2))
