@@ -25,6 +25,8 @@ from shelfscan.model.viewing import base_on_face, seen_cells
 #: column is looked into squarely enough to see its back third between full neighbours.
 MAX_SPACING_M = 0.5
 MIN_SPACING_M = 0.3
+#: The first and the last view are this far from the ends: a pose error of some centimetres must not cost the last bin.
+END_M = 0.2
 #: Where the preferred place is not free, these shifts along the face are tried, nearest first.
 SHIFTS_M = (0.0, 0.1, -0.1, 0.2, -0.2, 0.3, -0.3)
 
@@ -71,7 +73,7 @@ def _face(
     x0, x1 = min(p.x0_m for p in places), max(p.x1_m for p in places)
     dense = list(np.arange(x0, x1 + 1e-6, 0.1))
     coverable = _full(_stations(dense, gondola, robot, grid), places, robot)
-    margin = min(0.3, (x1 - x0) / 2)
+    margin = min(END_M, (x1 - x0) / 2)
     best: list[tuple[float, float]] = []
     for count in range(max(1, math.ceil((x1 - x0) / MAX_SPACING_M)), max(2, math.ceil((x1 - x0) / MIN_SPACING_M)) + 2):
         xs = np.linspace(x0 + margin, x1 - margin, count) if count > 1 else np.array([(x0 + x1) / 2])
