@@ -130,7 +130,8 @@ def belief(
         if resized:
             plain = np.convolve(plain, [RESIZED, 1 - 2 * RESIZED, RESIZED])[1:]
     total = plain
-    if columns and all(m == 0 for rows in columns.values() for m in rows):
+    # The foremost stack may be broken: then an upper row stands one item further back.
+    if columns and all(min(rows) == 0 and max(rows) <= 1 for rows in columns.values()):
         total = _faced_up(plain, columns, line, looks, model)
     total = np.convolve(total, _behind(hidden))
     out = np.zeros(line.capacity_units + 1)
@@ -204,7 +205,8 @@ def _faced_up(
             one = one * np.exp([sum(odds[: max(0, n - 1)]) for n in range(deep + 1)])
             evidence *= float(one.sum())
             stacked = np.zeros(deep * len(rows) + 1)
-            stacked[:: len(rows)] = one / one.sum()
+            for n in range(1, deep + 1):
+                stacked[max(len(rows), n * len(rows) - sum(rows))] += one[n] / one.sum()
             pmf = np.convolve(pmf, stacked)
         parts.append(evidence * pmf)
     out = np.zeros(max(len(p) for p in parts))
