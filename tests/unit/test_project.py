@@ -244,3 +244,53 @@ def test_aisles_the_plan_leaves_out_were_skipped_but_what_cannot_be_reached_was_
     bins = bins_after(Event("mission.started", "mission.started/m", 1, {"mission_id": "m", "plan": some.to_json()}))
     assert bins[beyond].reason == "out_of_view"
     assert {b.reason for b in bins.values() if STORE.places[b.bin_id].bay_id == "R-B0"} == {"skipped"}
+
+
+LENGTH_M = 1.8
+MIRROR = {
+    b: next(q.bin_id for q in STORE.places.values() if q.shelf_id[-1] == p.shelf_id[-1] and q.gondola_id == p.gondola_id
+            and abs(q.x0_m - (LENGTH_M - p.x1_m)) < 1e-6)
+    for b, p in STORE.places.items()
+}  # fmt: skip
+
+
+def mirrored(s: BayScan) -> BayScan:
+    """The same capture in a mirror: left is right."""
+
+    def flip(p: tuple[float, float, float]) -> tuple[float, float, float]:
+        return (LENGTH_M - p[0], p[1], p[2])
+
+    return replace(
+        s,
+        observations=tuple(replace(o, face_m=flip(o.face_m)) for o in s.observations),
+        tags=(),
+        checks=tuple(replace(c, bin_id=MIRROR[c.bin_id], column=2 - c.column) for c in s.checks),
+        coverage=tuple(replace(c, bin_id=MIRROR[c.bin_id]) for c in s.coverage if c.seen in (0, FULL)),
+        fronts=(),
+    )
+
+
+def as_planned(s: BayScan) -> BayScan:
+    """The capture without what has a left and a right side, of goods that look like what is planned where they stand."""
+    seen = []
+    for o in s.observations:
+        here = [p for p in STORE.places_of(o.gondola_id) if p.x0_m <= o.face_m[0] < p.x1_m and p.z0_m < o.face_m[2] < p.z1_m]
+        seen += [replace(o, candidates=(Candidate(PLANOGRAM[p.bin_id].sku, 0.9),)) for p in here]
+    coverage = tuple(c for c in s.coverage if c.seen in (0, FULL))
+    return replace(s, observations=tuple(seen), tags=(), fronts=(), coverage=coverage)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_mirrored_aisle_gives_mirrored_results(seed: int) -> None:
+    plain = [as_planned(scan(v, 10 + n, seed + n)) for n, v in enumerate(PLAN.viewpoints)]
+    here = {b.bin_id: b for b in bins_after(STARTED, *map(scan_event, plain)).values()}
+    mirror_plan = {MIRROR[b]: replace(line, bin_id=MIRROR[b]) for b, line in PLANOGRAM.items()}
+    other = StockProjector(STORE, CATALOGUE, mirror_plan, mission_id="m")
+    for event in (STARTED, *(scan_event(mirrored(s)) for s in plain)):
+        other.add_event(event)
+    there = {b.bin_id: b for b in other.stock_map(0).bins}
+    for b, state in here.items():
+        twin = there[MIRROR[b]]
+        same = ("sku", "status", "facings", "units", "units_low", "units_high", "misplaced")
+        assert [getattr(state, k) for k in same] == [getattr(twin, k) for k in same]

@@ -3,8 +3,8 @@
 Where a capture stands along the face is told by columns that repeat, so one capture can be a facing or two off, or know
 nothing at all. But neighbouring captures show the same goods. How far the one's have to be moved to lie on the other's is a
 relative measurement, and each capture's own correction an absolute one; together they are a chain of springs (a pose graph
-in one dimension; Lu and Milios, 1997), solved by iteratively reweighted least squares with Cauchy's weights, so that one
-capture that is a facing off yields to its neighbours.
+in one dimension; Lu and Milios, 1997), solved by iteratively reweighted least squares (weights of Geman and McClure, 1987), so
+that one capture that is a facing off yields to its neighbours.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def corrections(scans: Sequence[BayScan], gondola_id: str) -> list[float]:
     for _ in range(30):
         w = weight * trust
         d[:] = np.linalg.solve(A.T @ (w[:, None] * A), A.T @ (w * y))
-        trust[:] = 1 / (1 + ((A @ d - y) / sigma / 2) ** 2)
+        trust[:] = 1 / (1 + ((A @ d - y) / sigma / 2) ** 2) ** 2
     return [round(float(v), 5) for v in d]
 
 
@@ -106,7 +106,8 @@ def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observati
     if len(set(owner)) < LEAST_SHARED:
         return None
     off, w, own = np.array(offsets), np.array(weights), np.array(owner, np.int64)
-    grid = np.arange(-REACH_M, REACH_M + VOTE_M / 8, VOTE_M / 4)
+    half = round(4 * REACH_M / VOTE_M)
+    grid = np.arange(-half, half + 1) * VOTE_M / 4
     values = np.array([_votes(off - g, w, own) for g in grid])
     best = int(np.argmax(values))
     away = np.abs(grid - grid[best]) > 2.5 * VOTE_M

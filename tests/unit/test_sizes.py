@@ -1,0 +1,95 @@
+"""Sizes that contradict the catalogue: told where plan or pictures say so, and never where they agree."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
+from shelfscan.model.catalogue import Product
+from shelfscan.model.detections import Candidate
+from shelfscan.model.geometry import Pose2D
+from shelfscan.model.planogram import PlanogramLine
+from shelfscan.model.scan import BayScan, FrontGrid, Observation
+from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
+
+COUNT = 30
+EYE_X, EYE_Z, AWAY = 1.0, 0.45, 0.9
+
+
+def world() -> tuple[Store, dict[str, Product], dict[str, PlanogramLine]]:
+    """Thirty bins of as many SKUs, planned by one rule: 8 % air beside, as many rows as fit."""
+    catalogue, bins, plan, x = {}, [], {}, 0.0
+    for n in range(COUNT):
+        w, d, h = 0.05 + 0.003 * n, 0.06 + 0.0011 * n, 0.1 + 0.005 * n
+        catalogue[f"S{n}"] = Product(f"S{n}", "4006381333931", "n", "b", "c", w, d, h, 1.0)
+        bins.append(Bin(f"b{n}", x, w * 1.08))
+        plan[f"b{n}"] = PlanogramLine(f"b{n}", f"S{n}", 1, 1, int(0.43 / (d + 0.004)))
+        x += w * 1.08
+    shelf = Shelf("S", 0.3, 0.4, 0.45, tuple(bins))
+    store = Store("s", (Aisle("A", (Gondola("G", Pose2D(0, 1, 0), 0.5, 1.2, (Bay("B", 0, x, (shelf,)),)),)),))
+    return store, catalogue, plan
+
+
+STORE, TRUE, PLAN = world()
+PLACES = list(STORE.places.values())
+
+
+def scan(factor: float = 1.0) -> BayScan:
+    """All items as two heads' boxes have them, their heights ``factor`` times what they are."""
+    seen = []
+    for n, p in enumerate(PLACES):
+        product = TRUE[PLAN[p.bin_id].sku]
+        for head in ("low", "high"):
+            h = product.height_m * factor
+            x, z = (p.x0_m + p.x1_m) / 2, p.z0_m + h / 2
+            angle = math.atan(math.hypot(x - EYE_X, z - EYE_Z) / AWAY)
+            size = (product.width_m, h)
+            named = (Candidate(product.sku, 0.9),)
+            seen.append(
+                Observation(f"{n}{head}", head, "G", (0, 0, 1, 1), 0.9, (0, 0, 0), (x, 0.014, z), size, 0.9, angle, named)
+            )
+    fronts = tuple(FrontGrid(h, "G", 0, 0, EYE_X, EYE_Z, np.full((2, 2), 14, np.int16)) for h in ("low", "high"))
+    return BayScan("m", "V1", "c", 1, ("B",), tuple(seen), (), (), fronts)
+
+
+def told(catalogue: dict[str, Product], scans: list[BayScan]) -> dict[str, tuple[str, float]]:
+    usual = usual_of(PLACES, PLAN, catalogue)
+    return {s: (w.side, w.likely_m) for s, w in wrong_sizes(scans, "G", PLACES, PLAN, catalogue, usual).items()}
+
+
+def test_a_catalogue_that_is_right_is_not_blamed() -> None:
+    assert told(TRUE, [scan()]) == {}
+    assert told(TRUE, []) == {}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(0, COUNT - 1),
+    side=st.sampled_from(["width_m", "height_m", "depth_m"]),
+    factor=st.floats(1.35, 1.6),
+    down=st.booleans(),
+)
+def test_a_side_that_is_wrong_by_a_third_is_told_and_put_right(n: int, side: str, factor: float, down: bool) -> None:
+    sku = f"S{n}"
+    true = getattr(TRUE[sku], side)
+    wrong = {**TRUE, sku: replace(TRUE[sku], **{side: true / factor if down else true * factor})}
+    found = told(wrong, [scan()])
+    assert set(found) == {sku}
+    assert found[sku][0] == side
+    assert abs(found[sku][1] / true - 1) < 0.2
+    usual = usual_of(PLACES, PLAN, wrong)
+    better = corrected(wrong, wrong_sizes([scan()], "G", PLACES, PLAN, wrong, usual))
+    assert abs(getattr(better[sku], side) / true - 1) < abs(getattr(wrong[sku], side) / true - 1)
+
+
+def test_a_store_without_a_rule_is_not_held_to_one() -> None:
+    """Columns of any width and rows of any number say nothing of the goods."""
+    loose = {b: replace(line, facings_deep=1 + n % 6) for n, (b, line) in enumerate(PLAN.items())}
+    usual = usual_of(PLACES, loose, TRUE)
+    assert usual.rows is None
+    assert usual_of(PLACES[:5], PLAN, TRUE).pitch is None
