@@ -24,6 +24,8 @@ from shelfscan.sim.oracle import oracle_states
 MATCH_M = 0.05
 STATUSES = ("OK", "LOW", "OUT_OF_STOCK", "UNSEEN")
 ECE_BINS = 10
+#: Nights are pooled by adding their histograms up.
+PIT_BINS = 20
 
 #: What of each bin in ``stock_map.json`` is compared.
 MAP_FIELDS = (
@@ -265,7 +267,9 @@ def _bin_accuracies(counted: Sequence[str], said: Mapping[str, Any], truth: Trut
 def _intervals(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
     """Coverage, width, CRPS and randomised PIT (Czado et al., 2009) of the beliefs over units."""
     if not counted:
-        return dict.fromkeys(("interval_coverage", "interval_width", "interval_crps", "interval_pit_ks"))
+        return dict.fromkeys(
+            ("interval_coverage", "interval_width", "interval_crps", "interval_pit_ks", "interval_pit_histogram")
+        )
     rng = np.random.default_rng(0)
     inside, width, crps, pit = [], [], [], []
     for b in counted:
@@ -283,6 +287,7 @@ def _intervals(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) ->
         "interval_width": _rounded(float(np.mean(width))),
         "interval_crps": _rounded(float(np.mean(crps))),
         "interval_pit_ks": _rounded(float(kstest(pit, "uniform").statistic)),
+        "interval_pit_histogram": np.histogram(pit, bins=PIT_BINS, range=(0, 1))[0].tolist(),
     }
 
 
