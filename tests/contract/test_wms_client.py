@@ -13,15 +13,14 @@ from typing import Any
 import pytest
 from fakes.ledger import MemoryLedger
 from fakes.night import HOUR, MINUTE, T0, bundle, state, stock_map
-from fakes.wms import FaultyLine, Killed, MemoryWms
 
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.adapters.wms_builtin import BuiltinWms
 from shelfscan.errors import BadInput, WmsConflict, WmsRejected, WmsTransient, WmsUnknown
+from shelfscan.evaluation.faulty_wms import FaultyLine, MemoryWms
+from shelfscan.evaluation.sync_campaign import WRONG, FaultNight
 from shelfscan.model.bundle import WmsLocation
-from shelfscan.model.stock import BinStatus
 from shelfscan.ports import Event, Ledger
-from shelfscan.wms import outbox
 from shelfscan.wms.document import CountDocument, CountLine
 from shelfscan.wms.report import SyncReport
 from shelfscan.wms.rules import ApprovalPolicy, Decision
@@ -134,121 +133,7 @@ def test_one_writer(wms: Any) -> None:
 
 # One night with a sale at every possible moment, and faults everywhere
 
-
-class DyingLedger:
-    """A ledger whose process dies around a write, now and then."""
-
-    def __init__(self, inner: Ledger, rng: random.Random, p_fault: float) -> None:
-        self._inner, self._rng, self._p = inner, rng, p_fault
-
-    def append(self, events: Any) -> int:
-        dies = self._rng.random() < self._p
-        if dies and self._rng.random() < 0.5:
-            raise Killed
-        last = self._inner.append(events)
-        if dies:
-            raise Killed
-        return last
-
-    def read(self, after: int = 0, kinds: Any = None) -> Any:
-        return self._inner.read(after, kinds)
-
-    def close(self) -> None:
-        pass
-
-
-class FaultNight:
-    """Seeded: a store, its counts, sales before, during and after the sync, and a line that fails."""
-
-    def __init__(
-        self, seed: int, build: Callable[[tuple[WmsLocation, ...], Any, Callable[[], int]], Any], ledger: Ledger
-    ) -> None:
-        self.rng = rng = random.Random(seed)
-        self.now = T0 + 30 * MINUTE
-        rows, bins = [], []
-        for i in range(rng.randint(4, 12)):
-            scope = "site" if rng.random() < 0.2 else "shelf"
-            on_hand, backroom = rng.randint(0, 12), rng.randint(0, 5)
-            rows.append(WmsLocation(f"L{i}", scope, f"b{i}", f"S{i}", on_hand + (backroom if scope == "site" else 0), backroom))
-            units = max(0, on_hand + rng.choice((0, 0, -3, -1, 1, 2, 9)))
-            bin_state = state(f"b{i}", f"S{i}", units)
-            if rng.random() < 0.15:
-                bin_state = replace(bin_state, status=BinStatus.UNSEEN, reason="occluded", units=0.0, units_low=0)
-            bins.append(bin_state)
-        self.bundle = bundle(tuple(rows))
-        self.bins = {b.bin_id.replace("b", "L"): b for b in bins}
-        self.map = stock_map(*bins)
-        self.wms = build(tuple(rows), self.bundle.catalogue, self.tick)
-        self.first = {s.location_code: s for s in self.wms.pull_stock()}
-        self.sold: Counter[str] = Counter()
-        p = rng.choice((0.1, 0.3, 0.6))
-        self.p_sale = rng.choice((0.0, 0.02, 0.15))
-        self.line = FaultyLine(self.wms, rng, p, self.sale)
-        self.store_ledger = ledger
-        self.ledger = DyingLedger(ledger, rng, p / 4)
-        for _ in range(rng.randint(0, 3)):
-            self.sale(sure=True)
-
-    def tick(self) -> int:
-        self.now += 1_000_000
-        return self.now
-
-    def sale(self, sure: bool = False) -> None:
-        if sure or self.rng.random() < self.p_sale:
-            code = self.rng.choice(sorted(self.first))
-            self.wms.post_movement(code, self.first[code].sku, -1)
-            self.sold[code] -= 1
-
-    def sync(self) -> SyncReport:
-        policy = ApprovalPolicy(auto_post=True)
-        retry = Retry(attempts=3, wait_s=0, max_wait_s=0)
-        args = (self.map, self.bundle, self.ledger, self.line, policy)
-        return sync_run(*args, mission_id="m1", now_ns=self.tick(), retry=retry, sleep=lambda s: None)  # type: ignore[arg-type]
-
-    def run(self) -> SyncReport:
-        """Sync again and again, as a supervisor does, until it went through; then everything late arrives; once more."""
-        for _ in range(400):
-            try:
-                report = self.sync()
-            except Killed:
-                continue
-            if report.ok:
-                break
-        else:
-            raise AssertionError("never came to an end")
-        self.line.deliver_late()
-        for _ in range(400):
-            try:
-                report = self.sync()
-                if report.ok:
-                    return report
-            except Killed:
-                continue
-        raise AssertionError("never came to an end again")
-
-    def check(self, report: SyncReport) -> Counter[str]:
-        counted = {x.location_code: x for x in report.lines}
-        moves = self.wms.pull_movements(0)
-        stock = {s.location_code: s for s in self.wms.pull_stock()}
-        found: Counter[str] = Counter()
-        for code, first in self.first.items():
-            mine = [m for m in moves if m.location_code == code]
-            counts = [i for i, m in enumerate(mine) if m.kind == "count"]
-            found["doubled"] += len(counts) > 1
-            # Whatever was sold between the look and the count would be overwritten: then no count may be there.
-            found["overwritten"] += any(m.kind == "sale" for m in mine[: counts[0]]) if counts else 0
-            found["lost"] += (counted[code].outcome == "posted") != bool(counts)
-            found["erased"] += stock[code].backroom != first.backroom or (bool(counts) and counted[code].scope == "site")
-            found["unseen"] += bool(counts) and self.bins[code].status is BinStatus.UNSEEN
-            expected = (self.bins[code].units if counts else first.on_hand) + self.sold[code]
-            found["wrong"] += stock[code].on_hand != expected
-            found["posted"] += len(counts)
-        found["left"] += sum(not e.final for e in outbox.entries(self.store_ledger.read(), "m1", report.wms).values())
-        found["faults"] += self.line.faults
-        return found
-
-
-CLEAN = {"doubled": 0, "overwritten": 0, "lost": 0, "erased": 0, "unseen": 0, "wrong": 0, "left": 0}
+CLEAN = dict.fromkeys(WRONG, 0)
 
 
 def campaign(nights: list[FaultNight]) -> Counter[str]:

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from shelfscan import __version__
 from shelfscan.cli import (
     bench,
+    campaign,
     demo,
     doctor,
     enrol,
@@ -57,6 +58,7 @@ app.command("audit")(photos.audit)
 app.command("enrol")(enrol.enrol)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("campaign")(campaign.campaign)
 
 
 def _version(asked: bool) -> None:

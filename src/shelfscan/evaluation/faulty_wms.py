@@ -1,11 +1,17 @@
-"""A warehouse system in memory that keeps the port's rules, and a line to any of them on which everything goes wrong."""
+"""A warehouse system in memory that keeps the port's rules, and lines to any of them on which everything goes wrong.
+
+`FaultyLine` fails between the bridge and a client; `FaultyTransport` fails between a client and a server behind HTTP.
+"""
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+
+import httpx
 
 from shelfscan.errors import WmsConflict, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
@@ -184,3 +190,82 @@ class FaultyLine:
             self.faults += 1
             raise self._rng.choice((WmsTransient("503"), Killed()))
         return question()
+
+
+class FaultyTransport(httpx.BaseTransport):
+    """HTTP to a real server on which requests and answers are lost, doubled, delayed and refused, seeded."""
+
+    KINDS = (
+        *("refused", "lost request", "lost answer", "doubled", "late", "kill before", "kill after"),
+        *("429", "503 before", "503 after", "not json"),
+    )
+
+    def __init__(self, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
+        self._inner = httpx.HTTPTransport()
+        self._rng, self._p, self._meanwhile = rng, p_fault, meanwhile
+        self.late: list[httpx.Request] = []
+        self.faults = 0
+        self.kinds: dict[str, int] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, or let something happen to it."""
+        request.read()
+        self._meanwhile()
+        if self.late and self._rng.random() < 0.3:
+            self.deliver_late()
+        if self._rng.random() >= self._p:
+            return self._send(request)
+        self.faults += 1
+        kind = self._rng.choice(self.KINDS)
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        if kind in ("lost answer", "doubled", "kill after", "503 after", "not json"):
+            response = self._send(request)
+            if kind == "doubled":
+                self._meanwhile()
+                return self._send(request)
+            if kind == "kill after":
+                raise Killed
+            if kind == "503 after":
+                return httpx.Response(503, text="upstream timed out", request=request)
+            if kind == "not json":
+                return httpx.Response(200, text="<html>please log in</html>", request=request)
+            raise httpx.ReadTimeout(f"the answer was lost ({response.status_code})", request=request)
+        match kind:
+            case "refused":
+                raise httpx.ConnectError("connection refused", request=request)
+            case "429":
+                return httpx.Response(429, text="slow down", request=request)
+            case "503 before":
+                return httpx.Response(503, text="maintenance", request=request)
+            case "kill before":
+                raise Killed
+            case "late":
+                self.late.append(request)
+        raise httpx.ReadTimeout("no answer", request=request)
+
+    def deliver_late(self) -> None:
+        """What was stuck on the line arrives after all."""
+        waiting, self.late = self.late, []
+        for request in waiting:
+            self._send(request)
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        copy = httpx.Request(request.method, request.url, headers=request.headers, content=request.content)
+        for attempt in range(5):
+            try:
+                response = self._inner.handle_request(copy)
+                response.read()
+                kind = response.headers.get("content-type", "")
+                return httpx.Response(
+                    response.status_code, headers={"content-type": kind}, content=response.content, request=request
+                )
+            except httpx.TransportError:
+                # The server itself is slow or closes a kept connection: no fault of this night.
+                if attempt == 4:
+                    raise
+                time.sleep(0.05)
+        raise AssertionError
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._inner.close()

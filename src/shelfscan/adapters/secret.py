@@ -1,0 +1,52 @@
+"""Passwords and keys from where they belong: an environment variable, a file only its owner can read, or the keyring."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from shelfscan.errors import BadInput
+
+
+def read_secret(source: str, what: str) -> str:
+    """The secret that ``source`` names: ``env:NAME``, ``file:PATH`` or ``keyring:SERVICE/USER``; ``what`` it is for.
+
+    Raises `BadInput` that says what is missing and never what was read. A file that others may read is refused.
+    """
+    kind, _, name = source.partition(":")
+    if kind == "env" and name:
+        value = os.environ.get(name, "")
+        if not value:
+            raise BadInput(f"{what}: environment variable {name} is not set")
+        return value
+    if kind == "file" and name:
+        return _from_file(Path(name).expanduser(), what)
+    if kind == "keyring" and "/" in name:
+        return _from_keyring(name, what)
+    raise BadInput(f"{what}: {source!r}: expected env:NAME, file:PATH or keyring:SERVICE/USER, never the secret itself")
+
+
+def _from_file(path: Path, what: str) -> str:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise BadInput(f"{what}: {path}: cannot be read: {getattr(e, 'strerror', None) or 'not text'}") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise BadInput(f"{what}: {path}: others may read it (mode {stat.S_IMODE(mode):o}); expected 600")
+    if not text:
+        raise BadInput(f"{what}: {path}: is empty")
+    return text
+
+
+def _from_keyring(name: str, what: str) -> str:
+    try:
+        import keyring  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        raise BadInput(f"{what}: keyring is not installed (pip install keyring)") from None
+    service, _, user = name.partition("/")
+    value = keyring.get_password(service, user)
+    if not value:
+        raise BadInput(f"{what}: keyring has nothing for {service}/{user}")
+    return str(value)

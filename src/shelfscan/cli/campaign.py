@@ -1,0 +1,46 @@
+"""``shelfscan campaign``: seeded nights of faults, and what went wrong in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from shelfscan.cli._console import out, print_json, progress
+from shelfscan.errors import BadInput
+
+
+def campaign(
+    kind: Annotated[Literal["nights", "sync"], typer.Option("--kind", help="Missions in the dark, or counts to a WMS.")],
+    runs: Annotated[int, typer.Option("--runs", min=1, help="How many nights.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first night; the others follow.")] = 1,
+    wms: Annotated[str, typer.Option("--wms", help="sync: builtin, memory, or tryton with --address.")] = "builtin",
+    address: Annotated[
+        str, typer.Option("--address", help="sync with tryton: http://user:password@host:port/database of a TEST server.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Run seeded nights of random faults and check that nothing is lost, doubled or left without a reason."""
+    if kind == "nights":
+        raise BadInput("--kind nights: not yet")
+    from shelfscan.evaluation.sync_campaign import WRONG
+    from shelfscan.evaluation.sync_campaign import campaign as sync_campaign
+
+    with progress(f"{runs} nights against {wms}") as report:
+        result = sync_campaign(wms, runs, seed, report, address)
+    _show(result, as_json)
+    if any(result[k] for k in WRONG):
+        raise typer.Exit(1)
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("what", "count"):
+        table.add_column(title)
+    for name, value in result.items():
+        table.add_row(name, str(value))
+    out.print(table)
