@@ -275,6 +275,13 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
     """The warehouse system the run syncs with, or None."""
     if config.wms.name == "none":
         return None
+    if config.wms.name == "tryton":
+        from shelfscan.adapters.secret import read_secret
+        from shelfscan.adapters.wms_tryton import TrytonWms
+
+        t = config.wms.tryton
+        password = read_secret(t.password, "wms.tryton.password")
+        return TrytonWms(t.url, t.database, t.user, password, bundle.wms, timeout_s=t.timeout_s)
     from shelfscan.adapters.wms_builtin import BuiltinWms
 
     return BuiltinWms.open(config.wms.path or run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)

@@ -132,11 +132,22 @@ class ApprovalConfig(_Section):
     movement_margin_s: float = Field(default=300, ge=0)
 
 
+class TrytonConfig(_Section):
+    """A Tryton server. ``password`` names where the secret is (``env:NAME`` or ``file:PATH``)."""
+
+    url: str = "https://localhost:8000"
+    database: str = "tryton"
+    user: str = "shelfscan"
+    password: str = "env:SHELFSCAN_TRYTON_PASSWORD"
+    timeout_s: float = Field(default=60.0, gt=0)
+
+
 class WmsConfig(_Section):
     """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
-    name: Literal["builtin", "none"] = "builtin"
+    name: Literal["builtin", "tryton", "none"] = "builtin"
     path: Path | None = None
+    tryton: TrytonConfig = TrytonConfig()
     approval: ApprovalConfig = ApprovalConfig()
 
 

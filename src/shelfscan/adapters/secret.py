@@ -1,4 +1,4 @@
-"""Passwords and keys from where they belong: an environment variable, a file only its owner can read, or the keyring."""
+"""Passwords and keys from where they belong: an environment variable, or a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shelfscan.errors import BadInput
 
 
 def read_secret(source: str, what: str) -> str:
-    """The secret that ``source`` names: ``env:NAME``, ``file:PATH`` or ``keyring:SERVICE/USER``; ``what`` it is for.
+    """The secret that ``source`` names: ``env:NAME`` or ``file:PATH``; ``what`` it is for.
 
     Raises `BadInput` that says what is missing and never what was read. A file that others may read is refused.
     """
@@ -22,9 +22,7 @@ def read_secret(source: str, what: str) -> str:
         return value
     if kind == "file" and name:
         return _from_file(Path(name).expanduser(), what)
-    if kind == "keyring" and "/" in name:
-        return _from_keyring(name, what)
-    raise BadInput(f"{what}: {source!r}: expected env:NAME, file:PATH or keyring:SERVICE/USER, never the secret itself")
+    raise BadInput(f"{what}: {source!r}: expected env:NAME or file:PATH, never the secret itself")
 
 
 def _from_file(path: Path, what: str) -> str:
@@ -38,15 +36,3 @@ def _from_file(path: Path, what: str) -> str:
     if not text:
         raise BadInput(f"{what}: {path}: is empty")
     return text
-
-
-def _from_keyring(name: str, what: str) -> str:
-    try:
-        import keyring  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        raise BadInput(f"{what}: keyring is not installed (pip install keyring)") from None
-    service, _, user = name.partition("/")
-    value = keyring.get_password(service, user)
-    if not value:
-        raise BadInput(f"{what}: keyring has nothing for {service}/{user}")
-    return str(value)

@@ -198,12 +198,13 @@ class TrytonWms:
     def _create(self, doc: CountDocument) -> None:
         """All lines' inventories in one call, which Tryton makes wholly or not at all; wrong lines as cancelled ones."""
         codes, products = self.known(fresh=True)
+        company = self._context.get("company")
         today = datetime.now(timezone.utc).date()
         date = {"__class__": "date", "year": today.year, "month": today.month, "day": today.day}
         values = []
         for x in doc.lines:
             wrong = self._wrong(x, codes, products)
-            base = {"date": date, "company": self._context.get("company"), "empty_quantity": "keep"}
+            base = {"date": date, "company": company, "empty_quantity": "keep"}
             if wrong:
                 number = f"{doc.doc_id}/{x.line_no} rejected: {wrong}"
                 values.append({**base, "number": number, "location": next(iter(codes.values()))})

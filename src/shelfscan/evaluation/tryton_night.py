@@ -39,6 +39,8 @@ class TrytonTill(TrytonWms):
         self, wanted: dict[tuple[str, str], float], number: str, codes: dict[str, int], products: dict[str, int]
     ) -> None:
         """Make the stock what is wanted, all in one call."""
+        if not self._context:
+            self._login()
         values = [
             {
                 "number": f"{number} {n}",
@@ -143,7 +145,9 @@ class _Renamed:
                 out: list[object] = []
                 for row in inner(*args):
                     code, sku = getattr(row, "location_code", None), getattr(row, "sku", None)
-                    if (code is None or code in self._codes) and (sku is None or sku in self._skus):
+                    # What else the server keeps there is none of the night's business.
+                    mine = (code is None or code in self._codes) and (sku is None or sku in self._skus)
+                    if mine and (code is None or sku is None or self._codes[code][1:] == self._skus[sku][1:]):
                         change = {"location_code": self._codes.get(code or ""), "sku": self._skus.get(sku or "")}
                         out.append(replace(row, **{k: v for k, v in change.items() if v is not None}))
                 return out
