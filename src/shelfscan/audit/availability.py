@@ -158,6 +158,16 @@ def stale_finding(place: BinPlace, look: Look, verdict: Verdict) -> list[Finding
     return [Finding(f"{place.bin_id}/{kind}", place.bin_id, kind, "planogram", confidence, 0.0, what, picture)]
 
 
+def size_finding(place: BinPlace, line: PlanogramLine, look: Look, wrong: WrongSize | None) -> list[Finding]:
+    """A product whose catalogue size is contradicted by what is seen or planned."""
+    if wrong is None or not look.in_full:
+        return []
+    what = f"measure {line.sku}: {wrong.side.removesuffix('_m')} is likelier {wrong.likely_m:.3f} m than {wrong.said_m:.3f} m"
+    picture = look.evidence[0] if look.evidence else ""
+    kind = "dimension_mismatch"
+    return [Finding(f"{place.bin_id}/{kind}", place.bin_id, kind, "catalogue", wrong.confidence, 0.0, what, picture)]
+
+
 def drift_finding(place: BinPlace, look: Look, up_m: float) -> Finding:
     """A shelf that hangs elsewhere than the layout says; told once, with the shelf's first bin."""
     picture = look.evidence[0] if look.evidence else ""
@@ -184,13 +194,13 @@ def findings_of(
     picture = look.evidence[0] if look.evidence else ""
     out: list[Finding] = []
 
-    def add(kind: str, confidence: float, value: float, suggestion: str, evidence: str = "", cause: str = "shelf") -> None:
+    def add(kind: str, confidence: float, value: float, suggestion: str, evidence: str = "") -> None:
         out.append(
             Finding(
                 f"{place.bin_id}/{kind}",
                 place.bin_id,
                 kind,
-                cause,
+                "shelf",
                 round(confidence, 3),
                 round(value, 2),
                 suggestion,
@@ -211,10 +221,7 @@ def findings_of(
         add("missing_tag", 0.7, 0.0, f"print a tag for {line.sku}")
     elif printed is not None and abs(printed - product.price) > 0.005:
         add("wrong_price", tag.confidence, abs(printed - product.price), f"tag says {tag.price}, catalogue {product.price:.2f}")
-    if wrong is not None:
-        side = wrong.side.removesuffix("_m")
-        what = f"measure {line.sku}: {side} is likelier {wrong.likely_m:.3f} m than {wrong.said_m:.3f} m"
-        add("dimension_mismatch", wrong.confidence, 0.0, what, cause="catalogue")
+    out += size_finding(place, line, look, wrong)
     for t in condition:
         # Goods that can't be sold are worth their price; those that only need a hand, nothing yet.
         add(t.kind, t.confidence, product.price if t.kind in UNSELLABLE else 0.0, t.suggestion, t.picture)

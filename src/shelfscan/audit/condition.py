@@ -23,6 +23,8 @@ LYING_KNOWN = 0.5
 OFF_ROW_M, OFF_ROW = 0.025, 0.3
 #: A front this share of the shelf's depth behind the edge hides what is there.
 HIDDEN_SHARE = 0.25
+#: Damage is told when so many looks show it.
+LEAST_LOOKS = 2
 #: Steps of confidence: one kind of evidence, two kinds.
 ALONE, AGREED = 0.7, 0.9
 
@@ -143,7 +145,8 @@ def _damaged(match: BinMatch, checks: Sequence[PlaceCheck], least: float, apart:
             continue
         looks = [c for c in checks if (c.column, c.row) == (p.column, p.row) and abs(c.depth_m - p.face_m[1]) < CHECK_DEPTH_M]
         judged = [c for c in looks if c.damage > 0]
-        if not judged or min(c.damage for c in judged) < least:
+        # A lamp's reflection moves on when the camera does; a dent stays. One look can't tell them apart.
+        if len(judged) < LEAST_LOOKS or min(c.damage for c in judged) < least:
             continue
         most = max(judged, key=lambda c: (c.damage, c.weight))
         sure = round(min(AGREED, 0.5 + 0.2 * min(c.damage for c in judged) / least), 3)

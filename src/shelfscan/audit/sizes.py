@@ -33,6 +33,10 @@ WRONG_BY = 0.17
 LEAST_M = 0.016
 #: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
 LIKE, FOOT_M, AGREE = 0.5, 0.03, 0.1
+#: Higher than said: without their tops boxes must still be higher, and may differ more (tops do); a low item's single box tells
+#: nothing. Lower than said: a single box must be lower still, and tops must not be what makes the difference.
+HIGHER_BARE, HIGHER_AGREE, LOW_M = 1.09, 0.3, 0.12
+LOWER_ONCE, LOWER_BARE = 0.76, 0.13
 #: A box this many times higher or lower than its item is two items' or a part of one.
 MOST = 1.75
 #: An item's head this much below the board above is seen.
@@ -173,17 +177,22 @@ def _heights(o: Observation, place: BinPlace, product: Product, eye: tuple[float
 
 
 def _height(product: Product, measured: Sequence[tuple[float, float]]) -> WrongSize | None:
-    if len(measured) < LEAST_LOOKS:
+    if not measured:
         return None
     whole, bare = (sorted(m[k] / product.height_m for m in measured) for k in (0, 1))
-    # One item's looks cut by a picture's border or a shelf must not decide.
-    if whole[len(whole) * 3 // 4] - whole[len(whole) // 4] > AGREE:
-        return None
     a, b = statistics.median(whole), statistics.median(bare)
-    if min(abs(a - 1), abs(b - 1)) * product.height_m < LEAST_M:
+    spread = whole[len(whole) * 3 // 4] - whole[len(whole) // 4]
+    once = len(measured) < LEAST_LOOKS
+    if abs(a - 1) * product.height_m < LEAST_M:
         return None
-    if min(a, b) > 1 + WRONG_BY or max(a, b) < 1 - WRONG_BY:
+    # One look of a low item is often a look at two of them.
+    higher = a > 1 + WRONG_BY and b > (1 + WRONG_BY if once else HIGHER_BARE) and spread < HIGHER_AGREE
+    if higher and not (once and product.height_m < LOW_M):
         return WrongSize(product.sku, "height_m", product.height_m, round((a + b) / 2 * product.height_m, 3), SEEN)
+    # What is cut short by a board or a picture's border looks lower, too, but not from every side.
+    lower = a < (LOWER_ONCE if once else 1 - WRONG_BY) and a - b < LOWER_BARE and spread < AGREE
+    if lower:
+        return WrongSize(product.sku, "height_m", product.height_m, round(a * product.height_m, 3), SEEN)
     return None
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from shelfscan.audit.availability import Look, bin_state, drift_finding, findings_of, stale_finding
+from shelfscan.audit.availability import Look, bin_state, drift_finding, findings_of, size_finding, stale_finding
 from shelfscan.audit.condition import troubles
 from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
 from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
@@ -213,7 +213,7 @@ class StockProjector:
             self.witness(place, match, tops_of.get(place.bin_id, ()))
             if verdict.stale:
                 state = replace(state, confidence=round(state.confidence * STALE_SURE, 3))
-                found = stale_finding(place, look, verdict)
+                found = stale_finding(place, look, verdict) + size_finding(place, line, look, wrong.get(line.sku))
             else:
                 condition = troubles(place, line, catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
                 found = findings_of(place, line, product, match, look, tag, state, condition, wrong.get(line.sku))
