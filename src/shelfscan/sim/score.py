@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -270,7 +271,8 @@ def _intervals(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) ->
         return dict.fromkeys(
             ("interval_coverage", "interval_width", "interval_crps", "interval_pit_ks", "interval_pit_histogram")
         )
-    rng = np.random.default_rng(0)
+    # Other nights get other draws: pooled, one draw for all would look like a bias.
+    rng = np.random.default_rng(zlib.crc32("".join(f"{b}{truth.bins[b]['units']}" for b in counted).encode()))
     inside, width, crps, pit = [], [], [], []
     for b in counted:
         s, true = said[b], int(truth.bins[b]["units"])
