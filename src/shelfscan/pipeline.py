@@ -20,7 +20,7 @@ from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading, TopLook
 from shelfscan.model.store import BinPlace, Store, on_shelves
-from shelfscan.perception.align import align_along, align_plane
+from shelfscan.perception.align import align_along, align_plane, doubt
 from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
 from shelfscan.perception.damage import LEAST_COSINE, MOST_HIDDEN, SUSPECT, Reference, anomalies, reference_of
 from shelfscan.perception.dates import ExpiryReading, days_until
@@ -130,7 +130,11 @@ class ScanPipeline:
                 if look is not None:
                     of_face.setdefault(look.view.gondola.gondola_id, []).append(look)
             for gondola_id, looks in of_face.items():
-                alignment, seen = self._aligned(bundle, gondola_id, looks, stage)
+                alignment, seen, problem = self._aligned(bundle, gondola_id, looks, stage)
+                if problem:
+                    # Whatever it shows would be counted in the wrong place.
+                    warnings.append(f"{gondola_id}: {problem}")
+                    continue
                 alignments.append(alignment)
                 observations += seen
                 places = on_shelves(self._places.get(gondola_id, []), dict(alignment.shelves))
@@ -198,20 +202,23 @@ class ScanPipeline:
 
     def _aligned(
         self, bundle: FrameBundle, gondola_id: str, looks: Sequence[_HeadLook], stage: Stage
-    ) -> tuple[Alignment, list[Observation]]:
-        """How the pose is corrected for a face, and the products all heads saw of it, where they then stand."""
+    ) -> tuple[Alignment, list[Observation], str]:
+        """How the pose is corrected for a face, the products all heads saw of it where they then stand, and why not."""
         places = self._places.get(gondola_id, [])
         about_x_m = round(float((inverse(looks[0].view.T_map_face) @ bundle.T_map_base)[0, 3]), 4)
         with stage("align"):
-            points = [_tag_points(look) for look in looks]
-            plane = align_plane(gondola_id, about_x_m, np.concatenate(points), places)
+            points = np.concatenate([_tag_points(look) for look in looks])
+            plane = align_plane(gondola_id, about_x_m, points, places)
+            problem = doubt(plane, points, places)
+        if problem:
+            return plane, [], problem
         T = plane.matrix()
         seen: list[Observation] = []
         for look in looks:
             seen += self._products(bundle, look.view.moved(T), look.picture, look.found, stage)
         with stage("align"):
             alignment = align_along(plane, seen, places, self._planogram, self._catalogue)
-        return alignment, [_shifted(o, alignment.dx_m, looks[0].view.T_map_face) for o in seen]
+        return alignment, [_shifted(o, alignment.dx_m, looks[0].view.T_map_face) for o in seen], ""
 
     def _products(
         self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections, stage: Stage

@@ -6,6 +6,7 @@ import math
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from shelfscan.model.geometry import Pose2D
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation
 from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
-from shelfscan.perception.align import PRIOR_M, TAG_BEFORE_M, TAG_BELOW_M, align_along, align_plane
+from shelfscan.perception.align import PRIOR_M, TAG_BEFORE_M, TAG_BELOW_M, align_along, align_plane, doubt
 from shelfscan.stock.register import corrections, coverage_moved, registered
 
 #: Item widths that don't repeat, so that a row has one place only.
@@ -94,6 +95,18 @@ def test_without_tags_or_products_nothing_is_corrected_and_that_is_said() -> Non
     along = align_along(plane, [], PLACES, PLANOGRAM, CATALOGUE)
     assert (along.dx_m, along.dy_m, along.yaw_rad) == (0, 0, 0)
     assert along.sigma_x_m == along.sigma_y_m == PRIOR_M
+
+
+@pytest.mark.parametrize(
+    ("dy", "yaw_deg", "up", "word"),
+    [(0, 0, 0, ""), (0.09, 2.5, 0.03, ""), (0.4, 0, 0, "0.40 m"), (0, 12, 0, "front plane"), (0, 0, 0.2, "no shelf")],
+)
+def test_a_pose_that_cannot_be_is_doubted_with_the_reason(dy: float, yaw_deg: float, up: float, word: str) -> None:
+    points = tags(PLACES, Alignment("G", MIDDLE, 0.0, dy, math.radians(yaw_deg), 0, 0, 0), random.Random(3))
+    points[:, 2] += up
+    said = doubt(align_plane("G", MIDDLE, points, PLACES), points, PLACES)
+    assert (word in said) if word else not said
+    assert not doubt(align_plane("G", MIDDLE, points[:4], PLACES), points[:4], PLACES), "four tags prove nothing"
 
 
 def test_a_row_that_repeats_settles_nothing_along_the_face() -> None:

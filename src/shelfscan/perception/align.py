@@ -50,6 +50,8 @@ WIDTH_SHARE = 0.2
 SUMMIT_M, SUMMIT_SHARE = 0.02, 0.85
 #: Fewer products with a vote than this settle nothing.
 LEAST_VOTES = 4
+#: Beyond these a pose is not believed: across the face, tags from one plane, and tags from the next shelf; with so many tags.
+DOUBT_M, DOUBT_PLANE_M, DOUBT_HEIGHT_M, DOUBT_TAGS = 0.25, 0.03, 0.09, 6
 #: A shelf is believed to be off by one standard deviation of this; tags further off than the gate are another shelf's.
 SHELF_PRIOR_M, SHELF_GATE_M, TAG_HEIGHT_M = 0.02, 0.055, 0.004
 
@@ -74,6 +76,27 @@ def align_plane(gondola_id: str, about_x_m: float, tag_points: Array, places: Se
     near = [p for p in places if p.x1_m > about_x_m - NEAR_M and p.x0_m < about_x_m + NEAR_M]
     shelves = _shelves(turn, tag_points[:, :3], near)
     return replace(_rounded(turn), shelves=tuple(sorted(shelves.items())))
+
+
+def doubt(plane: Alignment, tag_points: Array, places: Sequence[BinPlace]) -> str:
+    """Why a capture cannot be where it is believed to be, or an empty text.
+
+    A localisation that is much further off than localisations are, or tags at heights at which no shelf is: the pose is an old
+    one, the calibration wrong, or the layout another store's. ``tag_points`` as for `align_plane`.
+    """
+    if len(tag_points) < DOUBT_TAGS:
+        return ""
+    if abs(plane.dy_m) > DOUBT_M:
+        return f"its price tags lie {abs(plane.dy_m):.2f} m from the shelf's front; an old pose, or a wrong calibration?"
+    away = np.abs(plane.apply(tag_points[:, :3])[:, 1] + TAG_BEFORE_M)
+    if np.mean(away < DOUBT_PLANE_M) < 0.5:
+        return "its price tags do not lie in the shelf's front plane; an old pose, or a wrong calibration?"
+    near = [p.z0_m for p in places if p.x1_m > plane.about_x_m - NEAR_M and p.x0_m < plane.about_x_m + NEAR_M]
+    if near:
+        off = [min(abs(float(z) + TAG_BELOW_M - s) for s in near) for z in tag_points[:, 2]]
+        if sum(o < DOUBT_HEIGHT_M for o in off) < len(off) / 2:
+            return "most of its price tags hang where the layout has no shelf; a wrong calibration, or another layout?"
+    return ""
 
 
 def align_along(
