@@ -47,6 +47,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("shelves elsewhere told: precision", "findings.layout_drift.precision", "{:.2f}"),
     ("shelves elsewhere told: recall", "findings.layout_drift.recall", "{:.2f}"),
     ("false alarms per 1,000 bins", "false_alarms_per_1000", "{:.1f}"),
+    ("lost sales in the first 50 findings", "top50_lost_sales", "{:.1%}"),
     ("calibration error of confidences", "ece", "{:.3f}"),
     ("price tags answered", "tag_answered", "{:.1%}"),
     ("… right when answered", "tag_exact", "{:.1%}"),

@@ -45,6 +45,7 @@ class Truth:
     front: list[Row]
     findings: set[tuple[str, str]]
     causes: dict[tuple[str, str], str]
+    values: dict[tuple[str, str], str]
 
 
 def load_truth(folder: Path) -> Truth:
@@ -60,6 +61,7 @@ def load_truth(folder: Path) -> Truth:
         [i for i in items if i["facing"] == "1"],
         {(f["bin_id"], f["type"]) for f in findings},
         {(f["bin_id"], f["type"]): f["cause"] for f in findings},
+        {(f["bin_id"], f["type"]): f["value"] for f in findings},
     )
 
 
@@ -164,6 +166,7 @@ def score_run(run_dir: Path, truth_dir: Path) -> dict[str, Any]:
     ]
     out["position_error_m"] = {"p50": _percentile(errors, 50), "p95": _percentile(errors, 95)}
     out |= _findings(counted, said, truth)
+    out["top50_lost_sales"] = _top_value(run_dir / "stock_map.json", truth, set(counted))
     out["unseen_as_wrong"] = {
         k: _rounded(v * len(counted) / len(reachable)) if reachable and v is not None else None
         for k, v in accuracies.items()
@@ -387,6 +390,20 @@ def _findings(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> 
         "verdict_accuracy": _ratio(sum(verdicts), len(verdicts)),
         "false_alarms_per_1000": _rounded(1000 * len(claimed - true) / len(counted)) if counted else None,
     }
+
+
+#: Findings that cost sales, and how many of the list a person may get through in a morning.
+LOST_SALES, TOP = ("out_of_stock", "low"), 50
+
+
+def _top_value(stock_map: Path, truth: Truth, counted: set[str]) -> float | None:
+    """Share of the truly lost sales (values of empty and low bins that were counted) in the first `TOP` findings of the map."""
+    lost = {f: float(v or 0) for f, v in truth.values.items() if f[1] in LOST_SALES and f[0] in counted}
+    total = sum(lost.values())
+    if not total:
+        return None
+    first = [(f["bin_id"], f["type"]) for f in _load_json(stock_map).get("findings", ()) if f["bin_id"] in counted][:TOP]
+    return _rounded(sum(lost.get(f, 0.0) for f in set(first)) / total)
 
 
 #: Disagreements between shelf and planogram: one of the two has to be put right.
