@@ -28,7 +28,7 @@ from shelfscan.model.scan import BayScan, Observation
 from shelfscan.model.store import BinPlace
 
 #: A side is told to be wrong when it is off by more than this; what is off by less changes no count.
-WRONG_BY = 0.17
+WRONG_BY = 0.19
 #: ... and by a height that boxes can measure.
 LEAST_M = 0.016
 #: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
