@@ -299,5 +299,11 @@ def make_rules(config: Config) -> tuple[Rules, Limits]:
     m = config.mission
     return (
         Rules(m.max_drives, m.max_captures, m.max_pending, m.scan_timeout_s),
-        Limits(drive_s=m.drive_timeout_s, dock_s=m.dock_timeout_s),
+        Limits(
+            drive_s=m.drive_timeout_s,
+            dock_s=m.dock_timeout_s,
+            charge_s=m.charge_timeout_s,
+            low_battery=m.low_battery,
+            full_battery=m.full_battery,
+        ),
     )

@@ -78,7 +78,11 @@ class ConditionConfig(_Section):
 
 
 class MissionConfig(_Section):
-    """How patient a mission is; seconds of wall time."""
+    """How patient a mission is; seconds of wall time.
+
+    Below ``low_battery`` (share of full) the robot charges until ``full_battery``. After ``most_hours`` it goes home, and what
+    is left is UNSEEN with the reason "time".
+    """
 
     max_drives: int = Field(default=3, ge=1)
     max_captures: int = Field(default=3, ge=1)
@@ -86,6 +90,10 @@ class MissionConfig(_Section):
     scan_timeout_s: float = Field(default=90.0, gt=0)
     drive_timeout_s: float = Field(default=120.0, gt=0)
     dock_timeout_s: float = Field(default=60.0, gt=0)
+    low_battery: float = Field(default=0.15, ge=0, lt=1)
+    full_battery: float = Field(default=0.8, gt=0, le=1)
+    charge_timeout_s: float = Field(default=14400.0, gt=0)
+    most_hours: float | None = Field(default=None, gt=0, le=24)
 
 
 class SimConfig(_Section):

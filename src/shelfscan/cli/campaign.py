@@ -8,7 +8,6 @@ import typer
 from rich.table import Table
 
 from shelfscan.cli._console import out, print_json, progress
-from shelfscan.errors import BadInput
 
 
 def campaign(
@@ -23,7 +22,14 @@ def campaign(
 ) -> None:
     """Run seeded nights of random faults and check that nothing is lost, doubled or left without a reason."""
     if kind == "nights":
-        raise BadInput("--kind nights: not yet")
+        from shelfscan.evaluation import nights_campaign
+
+        with progress(f"{runs} nights") as report:
+            result = nights_campaign.campaign(runs, seed, report)
+        _show(result, as_json)
+        if any(result[k] for k in nights_campaign.WRONG):
+            raise typer.Exit(1)
+        return
     from shelfscan.evaluation.sync_campaign import WRONG
     from shelfscan.evaluation.sync_campaign import campaign as sync_campaign
 

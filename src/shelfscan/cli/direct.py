@@ -98,6 +98,8 @@ def run_direct(
             rules=replace(rules, max_pending=1),
             limits=limits,
             listener=tell,
+            battery=lambda: simulator.battery,
+            until_ns=start_ns + int(config.mission.most_hours * 3600e9) if config.mission.most_hours else None,
         )
         runner.run(resume=resume)
         progress = project(ledger.read(kinds=KINDS), mission_id)

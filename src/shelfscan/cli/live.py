@@ -174,7 +174,7 @@ def _follow(ledger: Ledger, nodes: Supervisor, config: Config, mission_id: str, 
             total = max(1, len(progress.plan.viewpoints))
             done = len(progress.done)
             report(f"{done} of {total} viewpoints scanned", START_SHARE + (1 - START_SHARE) * done / total)
-            if progress.paused:
+            if progress.paused or progress.recharging:
                 changed = time.monotonic()
         if time.monotonic() - changed > patience_s:
             raise ShelfscanError(f"mission {mission_id}: nothing happened for {patience_s:.0f} s; see the logs folder")

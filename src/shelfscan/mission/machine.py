@@ -19,6 +19,9 @@ KINDS = (
     "mission.paused",
     "mission.continued",
     "mission.cancelled",
+    "mission.recharging",
+    "mission.recharged",
+    "mission.time_up",
     "mission.ended",
     "viewpoint.reached",
     "viewpoint.captured",
@@ -58,6 +61,8 @@ class Progress:
     undocked: bool = False
     paused: bool = False
     cancelled: bool = False
+    recharging: bool = False
+    time_up: bool = False
     ended: MissionPhase | None = None
     at: str = ""
     working_ns: int = 0
@@ -106,6 +111,11 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Recharge:
+    """The battery is low: dock and charge; then append `mission.recharged`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Go home and append `mission.ended` with this phase."""
 
@@ -113,7 +123,7 @@ class Finish:
     message: str
 
 
-Step = Undock | DriveTo | Capture | WaitForScans | Hold | Finish
+Step = Undock | DriveTo | Capture | WaitForScans | Hold | Recharge | Finish
 
 
 def project(events: Iterable[StoredEvent], mission_id: str) -> Progress | None:
@@ -171,6 +181,7 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
                 drives_failed={},
                 paused=progress.paused and by_itself,
                 cancelled=progress.cancelled and by_itself,
+                time_up=progress.time_up and by_itself,
                 ended=None,
                 interruptions=progress.interruptions + 1,
             )
@@ -182,6 +193,12 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
             return replace(progress, paused=False)
         case "mission.cancelled":
             return replace(progress, cancelled=True)
+        case "mission.recharging":
+            return replace(progress, recharging=True, at="")
+        case "mission.recharged":
+            return replace(progress, recharging=False, undocked=False)
+        case "mission.time_up":
+            return replace(progress, time_up=True)
         case _:
             return replace(progress, ended=MissionPhase(str(event.payload["phase"])))
 
@@ -226,6 +243,13 @@ def next_step(progress: Progress, rules: Rules) -> Step:
         return Finish(MissionPhase.CANCELLED, "cancelled by a person")
     if progress.paused:
         return Hold()
+    if progress.time_up:
+        if progress.pending:
+            return WaitForScans()
+        missing = [v.viewpoint_id for v in progress.plan.viewpoints if v.viewpoint_id not in progress.done]
+        return Finish(MissionPhase.DONE, f"the time is up, {len(missing)} viewpoints are left for the next night")
+    if progress.recharging:
+        return Recharge()
     if not progress.undocked:
         return Undock()
     by_id = {v.viewpoint_id: v for v in progress.plan.viewpoints}

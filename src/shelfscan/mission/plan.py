@@ -85,10 +85,10 @@ def _face(
     for n, (x, standoff) in enumerate(best, start=1):
         T_map_base = gondola.face.matrix() @ base_on_face(robot, x, standoff)
         seen = seen_cells(robot, base_on_face(robot, x, standoff), places)
-        bays = sorted({p.bay_id for p, s in zip(places, seen, strict=True) if s.any()})
-        viewpoints.append(
-            Viewpoint(f"{gondola.gondola_id}-V{n:02d}", gondola.gondola_id, aisle.aisle_id, pose2d_of(T_map_base), tuple(bays))
-        )
+        there = [p for p, s in zip(places, seen, strict=True) if s.any()]
+        bays, bins = tuple(sorted({p.bay_id for p in there})), tuple(p.bin_id for p in there)
+        name = f"{gondola.gondola_id}-V{n:02d}"
+        viewpoints.append(Viewpoint(name, gondola.gondola_id, aisle.aisle_id, pose2d_of(T_map_base), bays, bins))
     return viewpoints, [p.bin_id for p in places if p.bin_id not in covered]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,11 +26,19 @@ class CaptureOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time limits in seconds of wall time; a killed server never answers, so nothing waits for ever."""
+    """Time limits in seconds of wall time; a killed server never answers, so nothing waits for ever.
+
+    Below ``low_battery`` (a share of full) the robot goes to its dock and on from ``full_battery``, if it is that full within
+    ``charge_s``.
+    """
 
     drive_s: float = 120.0
     dock_s: float = 60.0
     poll_s: float = 0.05
+    charge_poll_s: float = 5.0
+    charge_s: float = 4 * 3600.0
+    low_battery: float = 0.15
+    full_battery: float = 0.8
 
 
 Capturer = Callable[[str, str], CaptureOutcome]
@@ -55,6 +64,9 @@ class MissionRunner:
         rules: Rules | None = None,
         limits: Limits | None = None,
         listener: Listener | None = None,
+        battery: Callable[[], float] = lambda: math.nan,
+        stopped: Callable[[], bool] = lambda: False,
+        until_ns: int | None = None,
     ) -> None:
         self._plan = plan
         self._ledger = ledger
@@ -65,6 +77,7 @@ class MissionRunner:
         self._rules = rules or Rules()
         self._limits = limits or Limits()
         self._listener = listener
+        self._battery, self._stopped, self._until_ns = battery, stopped, until_ns
         self._seq = 0
         self._read = 0
         self._progress: Progress | None = None
@@ -123,16 +136,64 @@ class MissionRunner:
             self._append("mission.started", plan=self._plan.to_json())
         while True:
             progress = self._refresh()
-            if self._abandoned.is_set():
+            if self._abandoned.is_set() or progress.ended is not None:
                 return progress
             for vid in machine.overdue(progress, self._clock(), self._rules):
                 text = f"no scan within {self._rules.scan_timeout_s:.0f} s"
                 self._append("viewpoint.failed", viewpoint_id=vid, what="scan", reason=text)
                 progress = self._refresh()
+            if self._watch(progress):
+                continue
             step = machine.next_step(progress, self._rules)
             if isinstance(step, machine.Finish):
                 return self._finish(progress, step)
             self._do(progress, step)
+
+    def _watch(self, progress: Progress) -> bool:
+        """Look at battery, clock and emergency stop; whether to look again before anything else is done.
+
+        An unknown battery (NaN) is none of our business. An emergency stop is the base's: the mission waits, and what was being
+        driven does not count as failed.
+        """
+        if self._until_ns is not None and self._clock() >= self._until_ns and not progress.time_up and progress.undocked:
+            self._append("mission.time_up")
+            return True
+        if self._stopped() and not progress.cancelled:
+            self._tell(progress, MissionPhase.PAUSED, "emergency stop")
+            self._wait(self._limits.poll_s)
+            return True
+        if (
+            self._battery() < self._limits.low_battery
+            and progress.undocked
+            and not progress.recharging
+            and not progress.time_up
+        ):
+            self._append("mission.recharging", battery=round(self._battery(), 3))
+            return True
+        return False
+
+    def _recharge(self, progress: Progress) -> None:
+        self._tell(progress, MissionPhase.DOCKING, "battery low")
+        docked = self._navigator.dock(self._limits.dock_s)
+        if not docked.ok:
+            docked = self._navigator.dock(self._limits.dock_s)
+        if not docked.ok:
+            # It cannot charge and must not go on: it stays where it is, and a person has to come.
+            self._append(
+                "mission.ended", phase=str(MissionPhase.FAILED), message=f"battery low and not docked: {docked.message}"
+            )
+            return
+        began = self._clock()
+        while self._battery() < self._limits.full_battery:
+            if self._interrupted() or self._clock() - began > self._limits.charge_s * 1e9:
+                break
+            self._tell(progress, MissionPhase.WAITING, "charging")
+            self._wait(self._limits.charge_poll_s)
+        if self._battery() < self._limits.low_battery and not self._interrupted():
+            text = f"the battery is at {self._battery():.0%} after {self._limits.charge_s / 3600:.1f} h on the dock"
+            self._append("mission.ended", phase=str(MissionPhase.FAILED), message=text)
+            return
+        self._append("mission.recharged", battery=round(self._battery(), 3))
 
     def _do(self, progress: Progress, step: machine.Step) -> None:
         match step:
@@ -148,7 +209,7 @@ class MissionRunner:
                 result = self._navigator.go_to(viewpoint.pose, self._limits.drive_s)
                 if result.ok:
                     self._append("viewpoint.reached", viewpoint_id=viewpoint.viewpoint_id)
-                elif not self._interrupted():
+                elif not self._interrupted() and not self._stopped():
                     text = f"{result.message} (code {result.error_code})"
                     self._append("viewpoint.failed", viewpoint_id=viewpoint.viewpoint_id, what="drive", reason=text)
             case machine.Capture(viewpoint):
@@ -159,6 +220,8 @@ class MissionRunner:
                     self._append("viewpoint.captured", viewpoint_id=vid, capture_id=outcome.capture_id)
                 elif not self._abandoned.is_set():
                     self._append("viewpoint.failed", viewpoint_id=vid, what="capture", reason=outcome.reason)
+            case machine.Recharge():
+                self._recharge(progress)
             case machine.Hold():
                 self._tell(progress, MissionPhase.PAUSED, "")
                 self._wait(self._limits.poll_s)

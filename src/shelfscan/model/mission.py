@@ -11,13 +11,17 @@ from shelfscan.model.geometry import Pose2D
 
 @dataclass(frozen=True, slots=True)
 class Viewpoint:
-    """A pose of the robot's base in ``map`` from which ``bay_ids`` of ``gondola_id`` are looked at."""
+    """A pose of the robot's base in ``map`` from which ``bay_ids`` of ``gondola_id`` are looked at.
+
+    ``bin_ids``: the bins that it sees at least in part; empty in plans that do not say.
+    """
 
     viewpoint_id: str
     gondola_id: str
     aisle_id: str
     pose: Pose2D
     bay_ids: tuple[str, ...]
+    bin_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,14 @@ class MissionPlan:
         return MissionPlan(
             data["mission_id"],
             data["site"],
-            tuple(Viewpoint(**{**v, "pose": Pose2D(**v["pose"]), "bay_ids": tuple(v["bay_ids"])}) for v in data["viewpoints"]),
+            tuple(_viewpoint(v) for v in data["viewpoints"]),
             tuple(data["unreachable_bins"]),
         )
+
+
+def _viewpoint(v: dict[str, Any]) -> Viewpoint:
+    pose, bays, bins = Pose2D(**v["pose"]), tuple(v["bay_ids"]), tuple(v.get("bin_ids", ()))
+    return Viewpoint(**{**v, "pose": pose, "bay_ids": bays, "bin_ids": bins})
 
 
 class MissionPhase(str, Enum):

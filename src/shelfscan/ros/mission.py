@@ -66,7 +66,9 @@ class MissionNode(ShelfscanNode):
 
     def acquire(self) -> None:
         self._bundle = self.load_store()
-        self._rules, self._limits = make_rules(self.load_settings())
+        settings = self.load_settings()
+        self._rules, self._limits = make_rules(settings)
+        self._most_hours = settings.mission.most_hours
         self._ledger = open_ledger(self.run_dir, self._bundle.store.site)
         self._navigator = Nav2Navigator(self)
         self._capture = CaptureClient(self)
@@ -129,6 +131,8 @@ class MissionNode(ShelfscanNode):
             rules=self._rules,
             limits=self._limits,
             listener=self._tell,
+            battery=lambda: self._battery,
+            until_ns=time.time_ns() + int(self._most_hours * 3600e9) if self._most_hours else None,
         )
 
         def run() -> None:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,9 @@ class StockProjector:
         self._told: dict[str, set[str]] = {}
         self._failures: dict[str, tuple[str, str]] = {}
         self._bays: dict[str, tuple[str, ...]] = {}
+        self._bins: dict[str, tuple[str, ...]] = {}
         self._left_out: frozenset[str] = frozenset()
+        self._time_up = False
         self._places: dict[str, list[BinPlace]] = {}
         for place in store.places.values():
             self._places.setdefault(place.gondola_id, []).append(place)
@@ -105,9 +108,14 @@ class StockProjector:
             case "mission.started":
                 plan = p["plan"]
                 self._bays = {v["viewpoint_id"]: tuple(v["bay_ids"]) for v in plan["viewpoints"]}
+                self._bins = {v["viewpoint_id"]: self._bins_of(v) for v in plan["viewpoints"]}
                 self._left_out = self._bays_left_out(plan.get("unreachable_bins", ()))
             case "viewpoint.failed":
                 self._failures[str(p["viewpoint_id"])] = (str(p["what"]), str(p["reason"]))
+            case "mission.time_up":
+                self._time_up = True
+            case "mission.resumed":
+                self._time_up = self._time_up and bool(p.get("by_itself", False))
             case "mission.ended":
                 return True  # nothing new, but a map worth dating anew
             case _:
@@ -120,7 +128,7 @@ class StockProjector:
         for scan in self.scans:
             for gondola_id in self._told[scan.capture_id]:
                 of_face.setdefault(gondola_id, []).append(scan)
-        failures = self._failures_of_bays()
+        failures = self._failures_of_bins()
         faces = [self._face(g, of_face.get(g.gondola_id, []), failures) for _, g in self._store.gondolas()]
         order = self._order
         return StockMap(
@@ -143,8 +151,8 @@ class StockProjector:
         """The belief about one face, from the scans that tell something of it."""
         gid = gondola.gondola_id
         places = self._places.get(gid, [])
-        bays = sorted({p.bay_id for p in places})
-        grounds = (tuple(s.capture_id for s in scans), tuple((b, failures[b]) for b in bays if b in failures))
+        why = tuple((p.bin_id, failures[p.bin_id]) for p in places if p.bin_id in failures)
+        grounds = (tuple(s.capture_id for s in scans), why)
         known = self._known.get(gid)
         if known is None or known.grounds != grounds:
             known = self._known[gid] = self._work_out(gondola, places, scans, failures, grounds)
@@ -192,7 +200,7 @@ class StockProjector:
         for place in places:
             line = self._planogram[place.bin_id]
             product = catalogue[line.sku]
-            look = replace(looks.get(place.bin_id, Look()), failure=failures.get(place.bay_id, ""))
+            look = replace(looks.get(place.bin_id, Look()), failure=failures.get(place.bin_id, ""))
             match = matched[place.bin_id]
             tag, verdict = tags.get(place.bin_id), verdict_of[place.bay_id]
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
@@ -253,31 +261,40 @@ class StockProjector:
             out |= shelf_as_seen(here, self._planogram, catalogue, seen, sold[here[0].bay_id], tags, front)
         return out
 
+    def _bins_of(self, viewpoint: Mapping[str, Any]) -> tuple[str, ...]:
+        """What a viewpoint of a plan sees; of an older plan, all bins of its bays."""
+        if viewpoint.get("bin_ids"):
+            return tuple(viewpoint["bin_ids"])
+        bays = set(viewpoint["bay_ids"])
+        return tuple(p.bin_id for p in self._store.places.values() if p.bay_id in bays)
+
     def _bays_left_out(self, unreachable: Collection[str]) -> frozenset[str]:
         """Bays that the plan does not go to although it could (a mission of some aisles or bins only)."""
         visited = {bay for bays in self._bays.values() for bay in bays}
         out_of_reach = {self._store.places[b].bay_id for b in unreachable if b in self._store.places}
         return frozenset({p.bay_id for p in self._store.places.values()} - visited - out_of_reach)
 
-    def _failures_of_bays(self) -> dict[str, str]:
-        """Per bay why a viewpoint that should have seen it did not, as one of `UnseenReason`'s words."""
+    def _failures_of_bins(self) -> dict[str, str]:
+        """Per bin why a viewpoint that should have seen it did not, as one of `UnseenReason`'s words."""
         warned: dict[str, bool] = {}
         for scan in self._scans.values():
             warned[scan.viewpoint_id] = warned.get(scan.viewpoint_id, True) and bool(scan.warnings)
-        told: dict[str, list[UnseenReason]] = {bay: [UnseenReason.SKIPPED] for bay in self._left_out}
-        for viewpoint_id, bays in self._bays.items():
+        told: dict[str, list[UnseenReason]] = {
+            p.bin_id: [UnseenReason.SKIPPED] for p in self._store.places.values() if p.bay_id in self._left_out
+        }
+        for viewpoint_id, bins in self._bins.items():
             if viewpoint_id in warned:
                 # A scan that could not use some head's pictures did not see what that head should have seen.
                 why = UnseenReason.SENSOR if warned[viewpoint_id] else None
             elif viewpoint_id in self._failures:
                 why = UnseenReason.BLOCKED if self._failures[viewpoint_id][0] == "drive" else UnseenReason.SENSOR
             else:
-                why = UnseenReason.SKIPPED
+                why = UnseenReason.TIME if self._time_up else UnseenReason.SKIPPED
             if why is not None:
-                for bay in bays:
-                    told.setdefault(bay, []).append(why)
+                for bin_id in bins:
+                    told.setdefault(bin_id, []).append(why)
         # A failure says more than a place not gone to; the first one along the face stands for all.
-        return {bay: str(next((w for w in all_ if w is not UnseenReason.SKIPPED), all_[0])) for bay, all_ in told.items()}
+        return {b: str(next((w for w in all_ if w is not UnseenReason.SKIPPED), all_[0])) for b, all_ in told.items()}
 
     def _shifts(
         self, places: Sequence[BinPlace], matched: Mapping[str, BinMatch], tags_of: Mapping[str, Sequence[TagReading]]
