@@ -19,6 +19,7 @@ from shelfscan.cli import (
     label,
     models,
     photos,
+    pilot,
     replay,
     retention,
     run,
@@ -47,6 +48,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(label.app, name="label")
 app.add_typer(enrol.app, name="gallery")
 app.add_typer(retention.app, name="retention")
+app.add_typer(pilot.app, name="pilot")
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)

@@ -223,7 +223,7 @@ def _open(
     if auto_post is not None:
         overrides["wms.approval.auto_post"] = auto_post
     config = load_config(config_file or (kept if kept.is_file() else None), overrides)
-    stock_map = _read_map(run_dir)
+    stock_map = read_map(run_dir)
     bundle = load_bundle(store or Path(info.store))
     if bundle.store.site != stock_map.site:
         raise BadInput(f"{bundle.root}: is store {bundle.store.site!r}; the run is of {stock_map.site!r}")
@@ -235,7 +235,8 @@ def _open(
     return _Run(bundle, config, stock_map, open_ledger(run_dir, bundle.store.site), client)
 
 
-def _read_map(run_dir: Path) -> StockMap:
+def read_map(run_dir: Path) -> StockMap:
+    """A run's stock map. Raises `BadInput` saying what is wrong with it."""
     path = run_dir / "stock_map.json"
     try:
         stock_map = StockMap.from_json(json.loads(path.read_text(encoding="utf-8")))
