@@ -138,7 +138,13 @@ class TrytonWms:
         else:
             self._create(doc)
             ours = self._ours(doc.doc_id)
-        self._settle(doc, ours)
+        try:
+            self._settle(doc, ours)
+        except WmsRejected as e:
+            # A request that was stuck on the line may have been quicker: a draft that we meant to cancel is then done.
+            if any(i.state != "draft" for i in self._ours(doc.doc_id) if i.said is None):
+                raise WmsUnknown(f"count {doc.doc_id}: {e}") from e
+            raise
         receipt = self._receipt(doc.doc_id, self._ours(doc.doc_id))
         if receipt is None:
             raise WmsUnknown(f"count {doc.doc_id}: Tryton shows lines that are neither done nor cancelled")

@@ -215,16 +215,19 @@ def campaign(
     """
     started = time.monotonic()
     total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "faults"), 0))
+    bad: list[int] = []
     with tempfile.TemporaryDirectory(prefix="shelfscan-campaign-") as folder:
         night_of = _nights(wms, Path(folder), tryton)
         for n in range(runs):
             night, close = night_of(seed + n)
             try:
-                total.update(night.check(night.run()))
+                found = night.check(night.run())
+                total.update(found)
+                bad += [seed + n] if any(found[k] for k in WRONG) else []
             finally:
                 close()
             report("running", (n + 1) / runs)
-    return {"runs": runs, "wms": wms, **total, "seconds": round(time.monotonic() - started, 1)}
+    return {"runs": runs, "wms": wms, **total, "bad_seeds": bad[:20], "seconds": round(time.monotonic() - started, 1)}
 
 
 def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultNight, Callable[[], None]]]:
