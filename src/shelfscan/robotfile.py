@@ -200,8 +200,8 @@ def _pose_problems(where: str, n: int, h: _Head) -> list[str]:
         off_m, off_deg = pose_difference(nominal_left(h), h.T_base_camera.matrix())
         if off_m > POSE_GATE_M or off_deg > POSE_GATE_DEG:
             out.append(
-                f"{where}: heads.{n}.T_base_camera: {off_m:.2f} m and {off_deg:.0f} degrees from where x_m, y_m, height_m and the "
-                f"angles have the camera; expected less than {POSE_GATE_M} m and {POSE_GATE_DEG:.0f} degrees"
+                f"{where}: heads.{n}.T_base_camera: {off_m:.2f} m and {off_deg:.0f} degrees from where x_m, y_m, height_m and "
+                f"the angles have the camera; expected less than {POSE_GATE_M} m and {POSE_GATE_DEG:.0f} degrees"
             )
     if h.rgb.T_left_rgb is not None and float(np.linalg.norm(h.rgb.T_left_rgb.translation_m)) > POSE_GATE_M:
         out.append(f"{where}: heads.{n}.rgb.T_left_rgb: more than {POSE_GATE_M} m from the left camera")

@@ -1,4 +1,4 @@
-"""``shelfscan calibrate`` recovers cameras that are known, from drawn views of the board, and refuses views that cannot tell."""
+"""``shelfscan calibrate`` recovers known cameras from drawn views of the board, and refuses views that cannot tell."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Board:
     @cached_property
     def markers(self) -> frozenset[int]:
         """Numbers of the markers on it."""
-        return frozenset(int(i) for i in self._board.getIds().ravel())
+        return frozenset(int(i) for i in np.ravel(self._board.getIds()))
 
     @cached_property
     def corners_m(self) -> Array:

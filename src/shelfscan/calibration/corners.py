@@ -106,14 +106,15 @@ def find_board(pictures: Iterable[Picture], board: Board) -> Found:
 def _expect_this_board(found: Found, board: Board, seen: set[int]) -> None:
     if len(found.foreign) > max(2, 0.05 * len(seen)):
         shown = ", ".join(str(i) for i in sorted(found.foreign)[:6])
+        shown += ", …" if len(found.foreign) > 6 else ""
         raise BadInput(
-            f"--board {board}: the pictures show markers ({shown}{', …' if len(found.foreign) > 6 else ''}) that are not on such a "
-            f"board of {len(board.markers)}; count its squares again"
+            f"--board {board}: the pictures show markers ({shown}) that are not on such a board of {len(board.markers)}; "
+            "count its squares again"
         )
     if not found.views and len(seen) >= 4:
         raise BadInput(
-            f"--board {board}: {len(seen)} of its markers were seen in {found.pictures} pictures, but not as they lie on such a board; "
-            "count its squares again, first along the side that is horizontal when the text is upright"
+            f"--board {board}: {len(seen)} of its markers were seen in {found.pictures} pictures, but not as they lie on such a "
+            "board; count its squares again, first along the side that is horizontal when the text is upright"
         )
     if not found.views:
         why = found.left_out[0] if found.left_out else "no picture"

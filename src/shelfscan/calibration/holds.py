@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shelfscan.calibration.board import Board
+from shelfscan.calibration.board import Board, Ids
 from shelfscan.calibration.corners import Found, View
 from shelfscan.calibration.intrinsics import board_pose, reprojection_rms, size_problems
 from shelfscan.calibration.pair import matched, rectification
 from shelfscan.calibration.writing import RobotFile
 from shelfscan.errors import BadInput
-from shelfscan.model.geometry import Array, transform
+from shelfscan.model.geometry import Array, from_quaternion, transform
 from shelfscan.model.imaging import Head, Intrinsics
 from shelfscan.robotfile import pose_difference
 
@@ -95,8 +95,6 @@ def _turns(robot: RobotFile, head: Head, lenses: dict[str, Intrinsics], raw: boo
     pose = robot.head(head.name)["stereo"]["raw"].get("T_left_right")
     if pose is None:
         raise BadInput(f"{robot.path}: {head.name}: the raw pair was not measured; run `calibrate stereo --raw` first")
-    from shelfscan.model.geometry import from_quaternion
-
     T = from_quaternion(tuple(pose["rotation_xyzw"]), tuple(pose["translation_m"]))
     return rectification(lenses["left"], lenses["right"], T)[1]
 
@@ -122,7 +120,7 @@ def _pair(robot: RobotFile, head: Head, found: Found, board: Board, lenses: dict
     return out
 
 
-def _square_sizes(ids: Array, left: Array, right: Array, lens: Intrinsics, baseline_m: float, board: Board) -> list[float]:
+def _square_sizes(ids: Ids, left: Array, right: Array, lens: Intrinsics, baseline_m: float, board: Board) -> list[float]:
     """Lengths of the board's square sides as the pair measures them, metres."""
     disparity = left[:, 0] - right[:, 0]
     if (disparity < 0.5).any():

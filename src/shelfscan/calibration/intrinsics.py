@@ -88,8 +88,8 @@ def fit_lens(name: str, views: Sequence[View], board: Board, nominal: Intrinsics
         )
     elif fit.sigma_fx > MOST_SIGMA:
         problems.append(
-            f"{name}: these pictures leave the focal length unsure by {fit.sigma_fx:.1%} (at most {MOST_SIGMA:.1%}); take more, "
-            "nearer and more tilted"
+            f"{name}: these pictures leave the focal length unsure by {fit.sigma_fx:.1%} (at most {MOST_SIGMA:.1%}); take "
+            "more, nearer and more tilted"
         )
     if problems:
         raise BadInput(problems)

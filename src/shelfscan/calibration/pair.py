@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from shelfscan.calibration.adjust import Mount, adjust
-from shelfscan.calibration.board import Board
+from shelfscan.calibration.board import Board, Ids
 from shelfscan.calibration.corners import View
 from shelfscan.errors import BadInput
 from shelfscan.model.geometry import Array, inverse, transform
@@ -25,10 +25,10 @@ BASELINE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class PairFit:
-    """A head's cameras to each other. ``lens``: of the rectified pair; ``T_left_rgb`` is from the rectified left camera's frame.
+    """A head's cameras to each other. ``lens``: of the rectified pair; ``T_left_rgb``: in the rectified left camera's frame.
 
-    ``T_raw_left_right``: before rectification, None when the pictures were rectified already; ``turn_left``, ``turn_right``: the
-    rotations (3, 3) that rectify.
+    ``T_raw_left_right``: before rectification, None when the pictures were rectified already; ``turn_left``, ``turn_right``:
+    the rotations (3, 3) that rectify.
     """
 
     lens: Intrinsics
@@ -132,7 +132,7 @@ def rectified_corners(view: View, raw: Intrinsics, lens: Intrinsics, turn: Array
 
 def matched(
     views: Sequence[View], raw: tuple[Intrinsics, Intrinsics], lens: Intrinsics, turns: tuple[Array, Array]
-) -> list[tuple[str, Array, Array, Array]]:
+) -> list[tuple[str, Ids, Array, Array]]:
     """Per instant that both cameras saw: its key, numbers of shared corners, and their rectified pixels left and right."""
     by_key = {(v.camera, v.key): v for v in views}
     out = []

@@ -54,8 +54,8 @@ def place_heads(
 ) -> Placed:
     """Poses of the heads in ``base``.
 
-    ``boards``: ``T_base_board`` by key (the key ``""`` stands for all); ``reference``: the head whose pose in the file is right,
-    empty when boards are known. Raises `BadInput` when these pictures cannot tell.
+    ``boards``: ``T_base_board`` by key (the key ``""`` stands for all); ``reference``: the head whose pose in the file is
+    right, empty when boards are known. Raises `BadInput` when these pictures cannot tell.
     """
     wanted = sorted({v.head for v in views} & set(heads))
     mounts = {}
@@ -81,8 +81,8 @@ def place_heads(
     if found.rms_px > MOST_RMS_PX:
         worst = max(found.rms_of, key=lambda s: found.rms_of[s])
         raise BadInput(
-            f"corners are {found.rms_px:.1f} px from where they should be (at most {MOST_RMS_PX:g}; worst: {worst}): was each board "
-            "where it was said to be, and are the lenses calibrated?"
+            f"corners are {found.rms_px:.1f} px from where they should be (at most {MOST_RMS_PX:g}; worst: {worst}): was each "
+            "board where it was said to be, and are the lenses calibrated?"
         )
     out, problems = {}, []
     for name in wanted:
@@ -94,8 +94,8 @@ def place_heads(
         out[name] = HeadFit(found.bodies[name], sigma_m, sigma_deg, moved_m, moved_deg, count)
         if sigma_m > MOST_SIGMA_M or sigma_deg > MOST_SIGMA_DEG:
             problems.append(
-                f"{name}: {count} pictures leave its pose unsure by {sigma_m * 1000:.1f} mm and {sigma_deg:.2f} degrees (at most "
-                f"{MOST_SIGMA_M * 1000:.0f} mm and {MOST_SIGMA_DEG} degrees); take more, at other places and angles of the board"
+                f"{name}: {count} pictures leave its pose unsure by {sigma_m * 1000:.1f} mm and {sigma_deg:.2f} degrees "
+                f"(at most {MOST_SIGMA_M * 1000:.0f} mm and {MOST_SIGMA_DEG} degrees); take more, at other places and angles"
             )
     if problems:
         raise BadInput(problems)
@@ -138,7 +138,7 @@ def read_board_poses(path: Path, board: Board) -> dict[str, Array]:
 
 
 def board_in_base(middle_m: tuple[float, float, float], rpy_deg: tuple[float, float, float], board: Board) -> Array:
-    """``T_base_board`` of a board whose middle is there, turned by roll, pitch, yaw about fixed axes (see `Board.T_centre_board`)."""
+    """``T_base_board`` of a board by its middle and roll, pitch, yaw about fixed axes (see `Board.T_centre_board`)."""
     if not np.isfinite([*middle_m, *rpy_deg]).all():
         raise BadInput(f"board at {middle_m}, {rpy_deg}: expected finite numbers")
     turn = np.eye(3)

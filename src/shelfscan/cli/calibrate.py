@@ -113,6 +113,8 @@ def stereo(
     as_json: Json = False,
 ) -> None:
     """Measure how the cameras of each head sit to each other: baseline, rows of the pair, and the RGB camera."""
+    import numpy as np
+
     from shelfscan.calibration.pair import BASELINE_SHARE, fit_pair
     from shelfscan.calibration.writing import write_camera_info
 
@@ -143,7 +145,8 @@ def stereo(
             warnings = []
             if abs(fit.baseline_m / before - 1) > BASELINE_SHARE:
                 warnings.append(
-                    f"the baseline is {fit.baseline_m * 1000:.1f} mm and was {before * 1000:.1f}; is a square {plate.square_m * 1000:g} mm?"
+                    f"the baseline is {fit.baseline_m * 1000:.1f} mm and was {before * 1000:.1f}; "
+                    f"is a square {plate.square_m * 1000:g} mm?"
                 )
             report[name] = {
                 "baseline_m": round(fit.baseline_m, 5),
@@ -159,8 +162,6 @@ def stereo(
                 infos.append((f"{name}_left", lenses["left"], fit.lens, fit.turn_left, 0.0))
                 infos.append((f"{name}_right", lenses["right"], fit.lens, fit.turn_right, fit.baseline_m))
                 if "rgb" in lenses:
-                    import numpy as np
-
                     infos.append((f"{name}_rgb", lenses["rgb"], head.rgb.intrinsics, np.eye(3), 0.0))
         if problems:
             raise BadInput(problems)
@@ -191,7 +192,7 @@ def extrinsics(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Measure where the heads sit on the robot, from rectified pictures of boards at known places or of one that two heads see."""
+    """Measure where the heads sit, from rectified pictures of boards at known places or of one that two heads see."""
     from shelfscan.calibration.placing import MOVED_DEG, MOVED_M, place_heads, read_board_pose, read_board_poses
 
     if sum((bool(board_pose), boards is not None, bool(reference))) != 1:
