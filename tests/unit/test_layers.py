@@ -33,6 +33,8 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "retention",
         "_leash",
     ),
+    # What is made of several of them.
+    ("calibration",),
     ("config",),
     ("bootstrap", "supervisor", "evaluation", "learn"),
     ("cli", "web", "ros"),

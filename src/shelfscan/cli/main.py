@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from shelfscan import __version__
 from shelfscan.cli import (
     bench,
+    calibrate,
     campaign,
     demo,
     doctor,
@@ -49,6 +50,7 @@ app.add_typer(label.app, name="label")
 app.add_typer(enrol.app, name="gallery")
 app.add_typer(retention.app, name="retention")
 app.add_typer(pilot.app, name="pilot")
+app.add_typer(calibrate.app, name="calibrate")
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)

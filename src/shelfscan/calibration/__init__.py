@@ -1,0 +1,1 @@
+"""Measuring a robot's cameras with a printed board: lenses, pairs, and where they sit on the robot."""
