@@ -113,8 +113,8 @@ def _expect_this_board(found: Found, board: Board, seen: set[int]) -> None:
         )
     if not found.views and len(seen) >= 4:
         raise BadInput(
-            f"--board {board}: {len(seen)} of its markers were seen in {found.pictures} pictures, but not as they lie on such a "
-            "board; count its squares again, first along the side that is horizontal when the text is upright"
+            f"--board {board}: {len(seen)} of its markers were seen in {found.pictures} pictures, but not as they lie on such "
+            "a board; count its squares again, first along the side that is horizontal when the text is upright"
         )
     if not found.views:
         why = found.left_out[0] if found.left_out else "no picture"
