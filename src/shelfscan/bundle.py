@@ -99,6 +99,18 @@ def load_bundle(root: Path) -> Bundle:
     return bundle
 
 
+def read_layout(root: Path) -> Bundle:
+    """A bundle without its planogram and warehouse locations: for a store of which nobody knows yet what stands where.
+
+    Bays may be without shelves. Raises `BadInput` with every problem found.
+    """
+    reader = _Reader(root)
+    bundle = reader.read(planned=False)
+    if reader.problems or bundle is None:
+        raise BadInput(reader.problems)
+    return bundle
+
+
 def check_bundle(root: Path) -> list[str]:
     """Every problem of a bundle, one line each naming file, line or field and what was expected; empty when fine."""
     reader = _Reader(root)
@@ -118,17 +130,17 @@ class _Reader:
         self._planned_at: dict[str, int] = {}
         self._location_at: list[int] = []
 
-    def read(self) -> Bundle | None:
+    def read(self, *, planned: bool = True) -> Bundle | None:
         if not self.root.is_dir():
             what = "a file; expected the folder of a store bundle" if self.root.exists() else "no such store bundle"
             self.problems.append(f"{self.root}: {what}")
             return None
         store = self._store()
         catalogue = self._catalogue()
-        planogram = self._planogram()
+        planogram = self._planogram() if planned else {}
         grid = self._guard(lambda: read_map(self.root / "map.yaml"))
         robot = self._guard(lambda: read_robot(self.root / "robot.yaml"))
-        wms = self._wms()
+        wms = self._wms() if planned else ()
         gallery = self._gallery(catalogue)
         if store is not None:
             self._cross(store, catalogue, planogram, wms)
@@ -424,6 +436,7 @@ __all__ = [
     "RobotModel",
     "check_bundle",
     "load_bundle",
+    "read_layout",
     "read_map",
     "save_bundle",
     "store_document",

@@ -34,7 +34,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "_leash",
     ),
     # What is made of several of them.
-    ("calibration",),
+    ("calibration", "survey"),
     ("config",),
     ("bootstrap", "supervisor", "evaluation", "learn"),
     ("cli", "web", "ros"),

@@ -27,6 +27,7 @@ from shelfscan.cli import (
     score,
     serve,
     store,
+    survey,
     train,
     wms,
 )
@@ -51,6 +52,8 @@ app.add_typer(enrol.app, name="gallery")
 app.add_typer(retention.app, name="retention")
 app.add_typer(pilot.app, name="pilot")
 app.add_typer(calibrate.app, name="calibrate")
+store.app.command("blank")(survey.blank)
+store.app.command("survey")(survey.survey)
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)
