@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +21,8 @@ NARROWEST_M, WIDEST_M = 0.55, 1.40
 MOST_CROSSED = 0.15
 #: A product reaches over a border when it is on both sides by this much: its box has some millimetres of slack.
 OVER_M = 0.012
+#: A border may lie this many steps beside where even bays would have it: a drive without a planogram drifts along the face.
+BORDER_STEPS, BORDER_STEP_M = 8, 0.01
 #: Tags of one shelf hang within this of each other; shelves are further apart than the second.
 SAME_HEIGHT_M, APART_M = 0.025, 0.10
 #: What makes a shelf: so many tags, or so many products' feet side by side over such a stretch.
@@ -60,16 +64,25 @@ class BayFound:
     shelves: tuple[ShelfFound, ...]
 
 
-def bay_count(face: FaceLayout, seen: Sequence[Seen]) -> int:
-    """Into how many even bays the face is divided: as many as no product reaches over any border of.
+def bay_counts(faces: Sequence[FaceLayout], seen: Mapping[str, Sequence[Seen]]) -> dict[str, int]:
+    """Into how many bays each face is divided, by gondola. ``seen``: the products of each face.
 
-    Where nothing tells, bays are about a metre.
+    A face that does not tell is divided as the others are: a store buys its bays in one width. Where none tells, bays are about
+    a metre.
     """
+    told = {f.gondola_id: bay_count(f, seen.get(f.gondola_id, ())) for f in faces}
+    widths = Counter(round(f.length_m / told[f.gondola_id], 2) for f in faces if told[f.gondola_id])
+    usual = max(widths, key=lambda w: (widths[w], w)) if widths else 1.0
+    return {f.gondola_id: told[f.gondola_id] or max(1, round(f.length_m / usual)) for f in faces}
+
+
+def bay_count(face: FaceLayout, seen: Sequence[Seen]) -> int:
+    """Into how many even bays the face is divided: as many as no product reaches over any border of; 0 when nothing tells."""
     best = 0
     for n in range(max(1, math.ceil(face.length_m / WIDEST_M)), max(1, math.floor(face.length_m / NARROWEST_M)) + 1):
         if all(crossed(seen, face.length_m * k / n) <= MOST_CROSSED for k in range(1, n)):
             best = n
-    return best or max(1, round(face.length_m))
+    return best
 
 
 def crossed(seen: Sequence[Seen], border_m: float) -> float:
@@ -83,15 +96,22 @@ def crossed(seen: Sequence[Seen], border_m: float) -> float:
 
 
 def find_bays(face: FaceLayout, seen: Sequence[Seen], tags: Sequence[TagReading], bays: int) -> list[BayFound]:
-    """The face in ``bays`` even parts, each with its shelves."""
-    width = face.length_m / bays
+    """The face in ``bays`` parts, each with its shelves.
+
+    The parts are even but for what the drive was off by: each border is moved a little to where the fewest products reach over.
+    """
+    borders = [0.0, *(_border(face.length_m * n / bays, seen) for n in range(1, bays)), face.length_m]
     out = []
-    for n in range(bays):
-        x0, x1 = n * width, (n + 1) * width
+    for x0, x1 in pairwise(borders):
         here = [s for s in seen if x0 <= s.face_m[0] < x1]
         hang = [t for t in tags if x0 <= t.face_m[0] < x1]
-        out.append(BayFound(round(x0, 4), round(width, 4), shelves_of(face, here, hang)))
+        out.append(BayFound(round(x0, 4), round(round(x1, 4) - round(x0, 4), 4), shelves_of(face, here, hang)))
     return out
+
+
+def _border(x_m: float, seen: Sequence[Seen]) -> float:
+    tries = [x_m + k * BORDER_STEP_M for k in range(-BORDER_STEPS, BORDER_STEPS + 1)]
+    return min(tries, key=lambda b: (round(crossed(seen, b), 6), abs(b - x_m)))
 
 
 def shelves_of(face: FaceLayout, seen: Sequence[Seen], tags: Sequence[TagReading]) -> tuple[ShelfFound, ...]:

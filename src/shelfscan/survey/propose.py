@@ -15,7 +15,7 @@ from shelfscan.model.scan import BayScan, TagReading
 from shelfscan.model.store import Store
 from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 from shelfscan.stock.register import registered
-from shelfscan.survey.layout import BACK_M, BayFound, FaceLayout, ShelfFound, bay_count, find_bays
+from shelfscan.survey.layout import BACK_M, BayFound, FaceLayout, ShelfFound, bay_counts, find_bays
 from shelfscan.survey.shelf import HangingTag, Stretch, front_row, hanging, stretches, tag_offset
 
 #: A tag hangs on a shelf's edge within this of where it should.
@@ -77,30 +77,40 @@ def propose(
     for sku, product in catalogue.items():
         by_price.setdefault(f"{product.price:.2f}", set()).add(sku)
     prices = {p: frozenset(s) for p, s in by_price.items()}
+    looks = {f.gondola_id: _look(f.gondola_id, scans) for f in faces}
+    if bay_width_m is None:
+        bays = bay_counts(faces, {g: look.seen for g, look in looks.items()})
+    else:
+        bays = {f.gondola_id: _bays(f, bay_width_m) for f in faces}
     out: list[Line] = []
     for face in faces:
-        out += _face(face, catalogue, prices, scans, bay_width_m)
+        out += _face(face, looks[face.gondola_id], bays[face.gondola_id], catalogue, prices)
     out = _empty_named(out, prices, catalogue)
     if not out:
         raise BadInput("no shelf with products or tags was seen on any face; did the drive pass them, and is the layout right?")
     return out
 
 
-def _face(
-    face: FaceLayout,
-    catalogue: Catalogue,
-    prices: Mapping[str, frozenset[str]],
-    scans: Sequence[BayScan],
-    bay_width_m: float | None,
-) -> list[Line]:
-    gid = face.gondola_id
-    scans = registered([s for s in scans if _tells(s, gid)], gid, [])
-    clusters = [c for c in fuse(scans) if c.gondola_id == gid]
+@dataclass(frozen=True)
+class _Look:
+    """All products and tags of one face, over all captures."""
+
+    seen: Sequence[Seen]
+    tags: Sequence[TagReading]
+
+
+def _look(gondola_id: str, scans: Sequence[BayScan]) -> _Look:
+    here = registered([s for s in scans if _tells(s, gondola_id)], gondola_id, [])
+    clusters = [c for c in fuse(here) if c.gondola_id == gondola_id]
     seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks)) for c in clusters]
-    readings = [t for s in scans for t in s.tags if t.gondola_id == gid]
+    return _Look(seen, [t for s in here for t in s.tags if t.gondola_id == gondola_id])
+
+
+def _face(face: FaceLayout, look: _Look, count: int, catalogue: Catalogue, prices: Mapping[str, frozenset[str]]) -> list[Line]:
+    seen, readings = look.seen, look.tags
     if not seen and not readings:
         return []
-    bays = find_bays(face, seen, readings, _bays(face, seen, bay_width_m))
+    bays = find_bays(face, seen, readings, count)
     shelves = [
         _Shelf(b, bay, k, shelf, _on(seen, bay, shelf), hanging(_below(readings, bay, shelf), prices))
         for b, bay in enumerate(bays)
@@ -182,9 +192,7 @@ class _Shelf:
     tags: Sequence[HangingTag]
 
 
-def _bays(face: FaceLayout, seen: Sequence[Seen], bay_width_m: float | None) -> int:
-    if bay_width_m is None:
-        return bay_count(face, seen)
+def _bays(face: FaceLayout, bay_width_m: float) -> int:
     count = max(1, round(face.length_m / bay_width_m))
     if abs(face.length_m / count - bay_width_m) > SLACK_SHARE * bay_width_m:
         raise BadInput(
