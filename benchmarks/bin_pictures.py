@@ -1,6 +1,6 @@
 """Sheets of simulated bins: what was said, what is true, and why.
 
-    python -m benchmarks.bin_pictures --nights OUT --seeds 31 32 ... --out docs/images/accuracy
+    python -m benchmarks.bin_pictures --nights OUT --seeds 31 32 ... --out docs/images/bins
 
 ``OUT`` as made by `benchmarks.stores`. The rule, so that nothing is chosen by hand: nights and bins in order; of each kind
 of trouble the first bins that were right in spite of it, and of each kind of mistake the first bins it happened to. The
@@ -99,7 +99,7 @@ def main() -> int:
                 made = cell(seed, run, b, t, f"{kind} ({because})", False)
                 if made is not None:
                     wrong[kind].append(made)
-    for name, groups in (("bins-right", right), ("bins-wrong", wrong)):
+    for name, groups in (("right", right), ("wrong", wrong)):
         cells = [c for group in groups.values() for c in group]
         size = save_jpeg(sheet(cells, COLUMNS, PICTURE_PX), args.out / f"{name}.jpg")
         print(f"{args.out / name}.jpg: {len(cells)} bins, {size} bytes")
