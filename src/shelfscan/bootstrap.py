@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,8 @@ from shelfscan.ports import Detector, Embedder, Ledger, PeopleFinder, TagReader
 
 if TYPE_CHECKING:
     from shelfscan.adapters._tensorrt import EngineOptions
+    from shelfscan.mission.plan import Planned
+    from shelfscan.mission.sight import KeepOut
     from shelfscan.model.store import Store
     from shelfscan.perception.photo import PhotoDetector
     from shelfscan.perception.privacy import PrivacyFilter
@@ -264,11 +267,14 @@ def open_ledger(run_dir: Path, site: str) -> Ledger:
 
 def make_simulator(bundle: Bundle, config: Config, *, start_ns: int, faults: Faults | None = None) -> Simulator:
     """The simulated robot in this store's true state. Only simulated bundles have one."""
+    from shelfscan.mission.sight import without
     from shelfscan.sim.scene import scene_of
     from shelfscan.sim.simulator import Simulator
 
     scene = scene_of(bundle.root)
-    return Simulator(scene, bundle.robot, bundle.grid, seed=config.sim.seed, faults=faults, start_ns=start_ns)
+    # A robot's Nav2 knows the keep-outs from its own filter mask; the simulated one from here.
+    grid = without(bundle.grid, _zones(config, datetime.now()))
+    return Simulator(scene, bundle.robot, grid, seed=config.sim.seed, faults=faults, start_ns=start_ns)
 
 
 def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
@@ -292,6 +298,48 @@ def make_policy(config: ApprovalConfig) -> ApprovalPolicy:
     from shelfscan.wms.rules import ApprovalPolicy
 
     return ApprovalPolicy(**config.model_dump())
+
+
+def plan_of(
+    bundle: Bundle,
+    config: Config,
+    mission_id: str,
+    *,
+    now: datetime | None = None,
+    aisles: Collection[str] = (),
+    bins: Collection[str] = (),
+) -> Planned:
+    """The mission of a store under a configuration; ``now``: when it begins, for the hours of keep-outs.
+
+    Raises `BadInput` when it cannot be planned.
+    """
+    from shelfscan.mission.plan import plan_in_full
+
+    return plan_in_full(
+        bundle.store,
+        bundle.robot,
+        bundle.grid,
+        mission_id=mission_id,
+        aisles=aisles,
+        bins=bins,
+        keep_outs=_zones(config, now or datetime.now()),
+        first=config.mission.first_aisles,
+    )
+
+
+def _zones(config: Config, now: datetime) -> list[KeepOut]:
+    """The keep-outs that hold at any time of a mission that begins now."""
+    from shelfscan.mission.sight import KeepOut
+
+    m = config.mission
+    zones = []
+    for k in m.keep_outs:
+        between = None
+        if k.between is not None:
+            start, _, end = k.between.partition("-")
+            between = (time.fromisoformat(start), time.fromisoformat(end))
+        zones.append(KeepOut(k.name, tuple(k.corners_m), between))
+    return [z for z in zones if z.holds(now.time(), m.most_hours or 12.0)]
 
 
 def make_rules(config: Config) -> tuple[Rules, Limits]:

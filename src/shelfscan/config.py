@@ -77,11 +77,20 @@ class ConditionConfig(_Section):
     near_expiry_days: int = Field(default=7, ge=0, le=3650)
 
 
+class KeepOutConfig(_Section):
+    """A part of the floor the robot must not enter: corners [x, y] in ``map``, metres. ``between``: hours of the day such as
+    "21:00-23:30" (this computer's time zone) for which it holds; none: always."""
+
+    name: str = Field(min_length=1)
+    corners_m: list[tuple[float, float]] = Field(min_length=3)
+    between: str | None = Field(default=None, pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")
+
+
 class MissionConfig(_Section):
     """How patient a mission is; seconds of wall time.
 
     Below ``low_battery`` (share of full) the robot charges until ``full_battery``. After ``most_hours`` it goes home, and what
-    is left is UNSEEN with the reason "time".
+    is left is UNSEEN with the reason "time". Nothing is planned inside ``keep_outs``; ``first_aisles`` come before all others.
     """
 
     max_drives: int = Field(default=3, ge=1)
@@ -94,6 +103,8 @@ class MissionConfig(_Section):
     full_battery: float = Field(default=0.8, gt=0, le=1)
     charge_timeout_s: float = Field(default=14400.0, gt=0)
     most_hours: float | None = Field(default=None, gt=0, le=24)
+    keep_outs: list[KeepOutConfig] = []
+    first_aisles: list[str] = []
 
 
 class SimConfig(_Section):

@@ -25,6 +25,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "inputs",
         "runfolder",
         "runinfo",
+        "runs",
         "bundle",
         "robotfile",
         "paths",

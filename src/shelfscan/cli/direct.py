@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shelfscan.bootstrap import make_pipeline, make_privacy, make_projector, make_rules, make_simulator, open_ledger
+from shelfscan.bootstrap import (
+    make_pipeline,
+    make_privacy,
+    make_projector,
+    make_rules,
+    make_simulator,
+    open_ledger,
+    plan_of,
+)
 from shelfscan.cli.finish import RunOutcome, finish_run
 from shelfscan.config import Config
 from shelfscan.errors import SensorError
 from shelfscan.mission.machine import KINDS, Progress, project
-from shelfscan.mission.plan import plan_mission
 from shelfscan.mission.runner import CaptureOutcome, MissionRunner
 from shelfscan.model.bundle import Bundle
 from shelfscan.model.mission import MissionPhase
@@ -31,6 +38,8 @@ def run_direct(
     mission_id: str,
     faults_file: Path | None = None,
     resume: bool = False,
+    aisles: Collection[str] = (),
+    bins: Collection[str] = (),
     report: Report = lambda what, done: None,
 ) -> RunOutcome:
     """Run one mission against the simulator as fast as it computes; returns once the run folder is complete."""
@@ -55,7 +64,7 @@ def run_direct(
     source = SimFrameSource(simulator)
     timings: dict[str, list[float]] = {"capture_s": [], "privacy_s": [], "process_s": []}
     try:
-        plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id=mission_id)
+        plan = plan_of(bundle, config, mission_id, aisles=aisles, bins=bins).plan
 
         def capture(mission: str, viewpoint_id: str) -> CaptureOutcome:
             t0 = time.monotonic()

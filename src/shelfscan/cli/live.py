@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,8 @@ def run_live(
     mission_id: str,
     faults_file: Path | None = None,
     resume: bool = False,
+    aisles: Collection[str] = (),
+    bins: Collection[str] = (),
     report: Report = lambda what, done: None,
     tell: Callable[[str], None] = lambda line: None,
     stay: Callable[[RunOutcome], None] | None = None,
@@ -80,7 +82,7 @@ def run_live(
             from shelfscan.ros.client import MissionClient
 
             with MissionClient() as client:
-                _order(client, ledger, nodes, mission_id, resume=resume)
+                _order(client, ledger, nodes, mission_id, resume=resume, aisles=aisles, bins=bins)
             progress = _follow(ledger, nodes, config, mission_id, report)
             times.mission_s = time.monotonic() - times.began - times.ready_s
             sync = _sync(ledger, nodes, config, mission_id, report)
@@ -137,13 +139,22 @@ def _wait_ready(nodes: Supervisor, config: Config, report: Report) -> None:
         )
 
 
-def _order(client: MissionClient, ledger: Ledger, nodes: Supervisor, mission_id: str, *, resume: bool) -> None:
+def _order(
+    client: MissionClient,
+    ledger: Ledger,
+    nodes: Supervisor,
+    mission_id: str,
+    *,
+    resume: bool,
+    aisles: Collection[str] = (),
+    bins: Collection[str] = (),
+) -> None:
     """Have the mission started, however often the mission node is killed meanwhile; the ledger says that it was."""
     before = max((s.seq for s in ledger.read(kinds=machine.KINDS)), default=0) if resume else 0
     end = time.monotonic() + ORDERS_S
     while time.monotonic() < end:
         _check(nodes)
-        client.start(mission_id, resume=resume, timeout_s=ORDER_S)
+        client.start(mission_id, resume=resume, timeout_s=ORDER_S, aisles=aisles, bins=bins)
         until = time.monotonic() + ORDER_S
         while time.monotonic() < until:
             for stored in ledger.read(after=before, kinds=("mission.started", "mission.resumed")):

@@ -21,6 +21,7 @@ from shelfscan.cli import (
     models,
     photos,
     pilot,
+    plan,
     replay,
     retention,
     run,
@@ -54,6 +55,7 @@ app.add_typer(pilot.app, name="pilot")
 app.add_typer(calibrate.app, name="calibrate")
 store.app.command("blank")(survey.blank)
 store.app.command("survey")(survey.survey)
+store.app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("replay")(replay.replay)

@@ -11,12 +11,12 @@ from rich.table import Table
 
 from shelfscan.bundle import load_bundle
 from shelfscan.cli._console import err, out, print_json
-from shelfscan.cli.wms import read_map
 from shelfscan.errors import BadInput
 from shelfscan.evaluation.pilot import Figures, draw, read_counts, report, write_plan
 from shelfscan.inputs import expect_writable, field_problems, read_yaml
 from shelfscan.model.bundle import Bundle
 from shelfscan.runinfo import read_run_info
+from shelfscan.runs import read_map
 
 app = typer.Typer(help="Is it good enough here? A blind recount, and what it says of the whole store.", no_args_is_help=True)
 

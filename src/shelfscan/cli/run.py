@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,14 +14,17 @@ from typing import Annotated, Any
 
 import typer
 
+from shelfscan.bundle import load_bundle
 from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.finish import RunOutcome
 from shelfscan.config import Config, load_config
 from shelfscan.errors import BadInput, ShelfscanError
 from shelfscan.inputs import expect_writable
 from shelfscan.model.bundle import Bundle
+from shelfscan.model.stock import BinStatus
 from shelfscan.runfolder import claimed, write_atomic
 from shelfscan.runinfo import RunInfo, read_run_info, write_run_info
+from shelfscan.runs import read_map
 
 #: What a run needs of ROS beyond a plain installation.
 ROS_PACKAGES = ("rclpy", "shelfscan_msgs", "nav2_msgs", "tf2_msgs")
@@ -38,6 +41,8 @@ class RunSetup:
     faults_file: Path | None
     resume: bool
     direct: bool
+    aisles: tuple[str, ...] = ()
+    bins: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -50,6 +55,8 @@ def prepared(
     resume: bool = False,
     direct: bool = False,
     mission_id: str = "",
+    aisles: Sequence[str] = (),
+    bins: Sequence[str] = (),
 ) -> Iterator[RunSetup]:
     """Check everything a run needs, then claim its folder and write what it is a run of.
 
@@ -73,6 +80,7 @@ def prepared(
     if faults_file is not None and config.ros.robot != "simulator" and not direct:
         raise BadInput(f"--faults: only the simulator has faults to inject, and ros.robot is {config.ros.robot!r}")
     _check_models(config)
+    _check_plan(bundle, config, aisles, bins)
     now = datetime.now(timezone.utc)
     mission_id = mission_id or now.strftime("m-%Y%m%d-%H%M%S")
     with claimed(run_dir):
@@ -81,7 +89,7 @@ def prepared(
             mode, created = ("direct" if direct else "ros"), now.isoformat(timespec="seconds").replace("+00:00", "Z")
             write_run_info(run_dir, RunInfo(str(store.resolve()), mission_id, bundle.store.site, mode, created))
         _apply_retention(run_dir, config, bundle.store.site)
-        yield RunSetup(bundle, config, run_dir, mission_id, faults_file, resume, direct)
+        yield RunSetup(bundle, config, run_dir, mission_id, faults_file, resume, direct, tuple(aisles), tuple(bins))
 
 
 def _apply_retention(run_dir: Path, config: Config, site: str) -> None:
@@ -128,6 +136,8 @@ def execute(
             mission_id=setup.mission_id,
             faults_file=setup.faults_file,
             resume=setup.resume and _started(setup),
+            aisles=setup.aisles,
+            bins=setup.bins,
             report=report,
         )
     from shelfscan.cli.live import run_live
@@ -140,6 +150,8 @@ def execute(
         faults_file=setup.faults_file,
         # A run that was killed before its mission began has nothing to resume.
         resume=setup.resume and _started(setup),
+        aisles=setup.aisles,
+        bins=setup.bins,
         report=report,
         tell=lambda line: err.print(f"  {line}", highlight=False, markup=False, soft_wrap=True),
         stay=stay,
@@ -147,8 +159,6 @@ def execute(
 
 
 def _load(store: Path, faults_file: Path | None, *, direct: bool) -> Bundle:
-    from shelfscan.bundle import load_bundle
-
     bundle = load_bundle(store)
     if faults_file is not None:
         from shelfscan.sim.faults import Faults
@@ -171,6 +181,27 @@ def _check_models(config: Config) -> None:
     make_embedder(config)
     if config.privacy.blur:
         make_people_finders(config)
+
+
+def _check_plan(bundle: Bundle, config: Config, aisles: Sequence[str], bins: Sequence[str]) -> None:
+    """What is named must be there: said before anything starts. Where the robot cannot go is the plan's own matter."""
+    named = {"--aisle": aisles, "mission.first_aisles": config.mission.first_aisles}
+    known = {a.aisle_id for a in bundle.store.aisles}
+    wrong = [f"{what}: the store has no aisle {a!r}" for what, all_ in named.items() for a in all_ if a not in known]
+    wrong += [f"--bin: the store has no bin {b!r}" for b in bins if b not in bundle.store.places]
+    if wrong:
+        raise BadInput(wrong)
+
+
+def _bins_to_look_at_again(run_dir: Path, site: str) -> list[str]:
+    """Bins that an earlier run could not count."""
+    earlier = read_map(run_dir)
+    if earlier.site != site:
+        raise BadInput(f"--rescan {run_dir}: is a run of store {earlier.site!r}, not of {site!r}")
+    bins = [b.bin_id for b in earlier.bins if b.status is BinStatus.UNSEEN]
+    if not bins:
+        raise BadInput(f"--rescan {run_dir}: that run saw every bin; there is nothing to look at again")
+    return bins
 
 
 def _started(setup: RunSetup) -> bool:
@@ -213,6 +244,9 @@ def run(
     faults: Annotated[Path | None, typer.Option("--faults", help="YAML file of faults to inject (simulator).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the mission of the run folder.")] = False,
     direct: Annotated[bool, typer.Option("--direct", help="In one process, without ROS.")] = False,
+    aisles: Annotated[list[str] | None, typer.Option("--aisle", help="Only this aisle; may be given more than once.")] = None,
+    bins: Annotated[list[str] | None, typer.Option("--bin", help="Only this bin; may be given more than once.")] = None,
+    rescan: Annotated[Path | None, typer.Option("--rescan", help="Only the bins that this earlier run did not see.")] = None,
     mission_id: Annotated[str, typer.Option("--mission-id", help="Name of the mission; made up when not given.")] = "",
     stay: Annotated[bool, typer.Option("--stay", help="Keep the ROS nodes up afterwards, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -221,7 +255,13 @@ def run(
     if stay and direct:
         raise BadInput("--stay: keeps ROS nodes up, and --direct has none")
     chosen = load_config(config) if config is not None else None
+    if resume and (aisles or bins or rescan):
+        raise BadInput("--resume: goes on with the mission as it was planned; leave --aisle, --bin and --rescan out")
+    wanted = list(bins or ())
+    if rescan is not None:
+        wanted += _bins_to_look_at_again(rescan, load_bundle(store).store.site)
     going_on: dict[str, Any] = {"resume": resume, "direct": direct, "mission_id": mission_id}
+    going_on |= {"aisles": aisles or (), "bins": tuple(dict.fromkeys(wanted))}
     with prepared(store, out_dir, config=chosen, faults_file=faults, **going_on) as setup, ended_cleanly():
         with progress("scanning") as report:
             outcome = execute(setup, report, _wait if stay else None)

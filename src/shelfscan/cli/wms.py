@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from shelfscan.model.bundle import Bundle
 from shelfscan.model.stock import StockMap
 from shelfscan.ports import Ledger
 from shelfscan.runinfo import read_run_info
+from shelfscan.runs import read_map
 from shelfscan.wms import outbox
 from shelfscan.wms.port import WmsClient
 from shelfscan.wms.report import SyncReport
@@ -233,26 +233,6 @@ def _open(
     if synced and not (run_dir / LEDGER).is_file():
         raise BadInput(_never_synced(run_dir, config.wms.name))
     return _Run(bundle, config, stock_map, open_ledger(run_dir, bundle.store.site), client)
-
-
-def read_map(run_dir: Path) -> StockMap:
-    """A run's stock map. Raises `BadInput` saying what is wrong with it."""
-    path = run_dir / "stock_map.json"
-    try:
-        stock_map = StockMap.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise BadInput(f"{path}: missing; the run has not ended yet") from None
-    except OSError as e:
-        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
-    except ValueError as e:
-        raise BadInput(f"{path}: cannot be read: {e}") from e
-    except (KeyError, TypeError) as e:
-        raise BadInput(f"{path}: not a stock map: {e}") from e
-    seen: set[str] = set()
-    twice = [b.bin_id for b in stock_map.bins if b.bin_id in seen or seen.add(b.bin_id)]  # type: ignore[func-returns-value]
-    if twice:
-        raise BadInput([f"{path}: bin {b} stands there twice" for b in twice])
-    return stock_map
 
 
 def _waiting(run: _Run, run_dir: Path) -> list[dict[str, Any]]:

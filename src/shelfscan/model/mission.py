@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -26,16 +27,18 @@ class Viewpoint:
 
 @dataclass(frozen=True)
 class MissionPlan:
-    """Viewpoints in driving order. ``unreachable_bins`` cannot be seen in full from any of them."""
+    """Viewpoints in driving order. ``unreachable_bins`` cannot be seen in full from any of them; ``why`` says per such bin
+    what stands against it, as one of `UnseenReason`'s words (plans that do not say have none)."""
 
     mission_id: str
     site: str
     viewpoints: tuple[Viewpoint, ...]
     unreachable_bins: tuple[str, ...] = ()
+    why: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return asdict(self)
+        return {**asdict(self), "why": dict(self.why)}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> MissionPlan:
@@ -45,6 +48,7 @@ class MissionPlan:
             data["site"],
             tuple(_viewpoint(v) for v in data["viewpoints"]),
             tuple(data["unreachable_bins"]),
+            dict(data.get("why", {})),
         )
 
 

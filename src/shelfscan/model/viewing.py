@@ -67,15 +67,20 @@ def base_on_face(robot: RobotModel, x_m: float, standoff_m: float) -> Array:
     )
 
 
-def seen_cells(robot: RobotModel, T_face_base: Array, places: Sequence[BinPlace]) -> NDArray[np.bool_]:
-    """Per bin, the cells that any head sees from one base pose; (bins, R, C)."""
+def seen_cells(
+    robot: RobotModel, T_face_base: Array, places: Sequence[BinPlace], fronts: Array | None = None
+) -> NDArray[np.bool_]:
+    """Per bin, the cells that any head sees from one base pose; (bins, R, C).
+
+    ``fronts``: the `front_points` of all places, (bins, R + 1, C + 1, 3), where many poses are asked for.
+    """
     out = np.zeros((len(places), COVERAGE_ROWS, COVERAGE_COLUMNS), dtype=bool)
     at = np.mean([(T_face_base @ h.left.T_base_optical)[:3, 3] for h in robot.rig.heads], axis=0)
     # Beyond this distance along the face the angle alone rules a cell out.
     reach = abs(float(at[1])) * math.tan(MAX_VIEW_ANGLE_RAD)
     near = [n for n, p in enumerate(places) if p.x1_m >= at[0] - reach and p.x0_m <= at[0] + reach]
     if near:
-        points = np.stack([front_points(places[n]) for n in near])
+        points = fronts[near] if fronts is not None else np.stack([front_points(places[n]) for n in near])
         for head in robot.rig.heads:
             out[near] |= cells_in_view(head, T_face_base, points)
     return out

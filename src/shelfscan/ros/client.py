@@ -6,6 +6,7 @@ What became of the mission is in the ledger; a killed action server never answer
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -30,12 +31,25 @@ class MissionClient:
         self._thread = threading.Thread(target=self._spin, name="ros client", daemon=True)
         self._thread.start()
 
-    def start(self, mission_id: str, *, resume: bool, timeout_s: float) -> bool:
-        """Ask for a mission; whether the mission node took it on within the time. Asking twice starts it once."""
+    def start(
+        self,
+        mission_id: str,
+        *,
+        resume: bool,
+        timeout_s: float,
+        aisles: Collection[str] = (),
+        bins: Collection[str] = (),
+    ) -> bool:
+        """Ask for a mission, of these aisles and bins alone where any are named; whether the mission node took it on in time.
+
+        Asking twice starts it once.
+        """
         if not self._client.wait_for_server(timeout_sec=timeout_s):
             return False
         answered = threading.Event()
-        future = self._client.send_goal_async(ScanStore.Goal(mission_id=mission_id, resume=resume))
+        future = self._client.send_goal_async(
+            ScanStore.Goal(mission_id=mission_id, resume=resume, aisles=list(aisles), bins=list(bins))
+        )
         future.add_done_callback(lambda _: answered.set())
         return answered.wait(timeout_s) and bool(future.result().accepted)
 

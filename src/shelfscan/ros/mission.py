@@ -18,13 +18,13 @@ from sensor_msgs.msg import BatteryState
 from shelfscan_msgs.action import ScanStore
 from shelfscan_msgs.msg import MissionState
 from shelfscan_msgs.srv import Capture
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from shelfscan.bootstrap import make_rules, open_ledger
+from shelfscan.bootstrap import make_rules, open_ledger, plan_of
 from shelfscan.errors import BadInput
 from shelfscan.mission import machine
 from shelfscan.mission.machine import Progress
-from shelfscan.mission.plan import plan_mission
 from shelfscan.mission.runner import CaptureOutcome, MissionRunner
 from shelfscan.model.mission import MissionPhase, MissionPlan
 from shelfscan.ros import qos
@@ -66,7 +66,7 @@ class MissionNode(ShelfscanNode):
 
     def acquire(self) -> None:
         self._bundle = self.load_store()
-        settings = self.load_settings()
+        self._settings = settings = self.load_settings()
         self._rules, self._limits = make_rules(settings)
         self._most_hours = settings.mission.most_hours
         self._ledger = open_ledger(self.run_dir, self._bundle.store.site)
@@ -78,9 +78,11 @@ class MissionNode(ShelfscanNode):
         self._ended = threading.Event()
         self._progress: Progress | None = None
         self._phase, self._text, self._told = MissionPhase.IDLE, "", 0.0
-        self._battery = math.nan
+        self._battery, self._stopped = math.nan, False
         self._states = self.create_publisher(MissionState, "mission", qos.latched())
         self._battery_states = self.create_subscription(BatteryState, "/battery_state", self._on_battery, qos.sensor())
+        # Bases tell of their emergency stop under many names; this one is remapped. Nobody publishing is no stop.
+        self._stops = self.create_subscription(Bool, "/emergency_stop", self._on_stop, qos.sensor())
         commands = MutuallyExclusiveCallbackGroup()
         self._answering = [
             self.create_service(Trigger, name, answer, callback_group=commands)
@@ -132,6 +134,7 @@ class MissionNode(ShelfscanNode):
             limits=self._limits,
             listener=self._tell,
             battery=lambda: self._battery,
+            stopped=lambda: self._stopped,
             until_ns=time.time_ns() + int(self._most_hours * 3600e9) if self._most_hours else None,
         )
 
@@ -169,6 +172,11 @@ class MissionNode(ShelfscanNode):
 
     def _on_battery(self, msg: BatteryState) -> None:
         self._battery = float(msg.percentage)
+
+    def _on_stop(self, msg: Bool) -> None:
+        if self._stopped != bool(msg.data):
+            self.get_logger().warning("emergency stop" if msg.data else "the emergency stop is over")
+        self._stopped = bool(msg.data)
 
     def _on_goal(self, goal: ScanStore.Goal) -> GoalResponse:
         running = self._runner
@@ -225,15 +233,9 @@ class MissionNode(ShelfscanNode):
             self._launch(plan, resume=request.resume)
 
     def _plan(self, request: ScanStore.Goal) -> MissionPlan:
-        bundle = self._bundle
-        return plan_mission(
-            bundle.store,
-            bundle.robot,
-            bundle.grid,
-            mission_id=request.mission_id,
-            aisles=list(request.aisles),
-            bins=list(request.bins),
-        )
+        return plan_of(
+            self._bundle, self._settings, request.mission_id, aisles=list(request.aisles), bins=list(request.bins)
+        ).plan
 
     def _on_pause(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         runner = self._runner

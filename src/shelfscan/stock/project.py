@@ -73,6 +73,7 @@ class StockProjector:
         self._bays: dict[str, tuple[str, ...]] = {}
         self._bins: dict[str, tuple[str, ...]] = {}
         self._left_out: frozenset[str] = frozenset()
+        self._planned_why: dict[str, UnseenReason] = {}
         self._time_up = False
         self._places: dict[str, list[BinPlace]] = {}
         for place in store.places.values():
@@ -110,6 +111,7 @@ class StockProjector:
                 self._bays = {v["viewpoint_id"]: tuple(v["bay_ids"]) for v in plan["viewpoints"]}
                 self._bins = {v["viewpoint_id"]: self._bins_of(v) for v in plan["viewpoints"]}
                 self._left_out = self._bays_left_out(plan.get("unreachable_bins", ()))
+                self._planned_why = {b: UnseenReason(why) for b, why in dict(plan.get("why", {})).items()}
             case "viewpoint.failed":
                 self._failures[str(p["viewpoint_id"])] = (str(p["what"]), str(p["reason"]))
             case "mission.time_up":
@@ -282,6 +284,9 @@ class StockProjector:
         told: dict[str, list[UnseenReason]] = {
             p.bin_id: [UnseenReason.SKIPPED] for p in self._store.places.values() if p.bay_id in self._left_out
         }
+        for bin_id, planned in self._planned_why.items():
+            if bin_id in self._store.places:
+                told.setdefault(bin_id, []).append(planned)
         for viewpoint_id, bins in self._bins.items():
             if viewpoint_id in warned:
                 # A scan that could not use some head's pictures did not see what that head should have seen.
