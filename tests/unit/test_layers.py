@@ -37,7 +37,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     # What is made of several of them.
     ("calibration", "survey"),
     ("config",),
-    ("bootstrap", "supervisor", "evaluation", "learn"),
+    ("bootstrap", "supervisor", "schedule", "evaluation", "learn"),
     ("cli", "web", "ros"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

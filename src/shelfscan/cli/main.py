@@ -25,6 +25,7 @@ from shelfscan.cli import (
     replay,
     retention,
     run,
+    schedule,
     score,
     serve,
     store,
@@ -53,6 +54,7 @@ app.add_typer(enrol.app, name="gallery")
 app.add_typer(retention.app, name="retention")
 app.add_typer(pilot.app, name="pilot")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(schedule.app, name="schedule")
 store.app.command("blank")(survey.blank)
 store.app.command("survey")(survey.survey)
 store.app.command("plan")(plan.plan)

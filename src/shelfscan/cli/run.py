@@ -247,6 +247,9 @@ def run(
     aisles: Annotated[list[str] | None, typer.Option("--aisle", help="Only this aisle; may be given more than once.")] = None,
     bins: Annotated[list[str] | None, typer.Option("--bin", help="Only this bin; may be given more than once.")] = None,
     rescan: Annotated[Path | None, typer.Option("--rescan", help="Only the bins that this earlier run did not see.")] = None,
+    most_hours: Annotated[
+        float | None, typer.Option("--most-hours", min=0.001, max=24, help="Go home after so long; over the configuration's.")
+    ] = None,
     mission_id: Annotated[str, typer.Option("--mission-id", help="Name of the mission; made up when not given.")] = "",
     stay: Annotated[bool, typer.Option("--stay", help="Keep the ROS nodes up afterwards, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -254,7 +257,10 @@ def run(
     """Scan a store: drive the mission, process every capture, write the run folder."""
     if stay and direct:
         raise BadInput("--stay: keeps ROS nodes up, and --direct has none")
-    chosen = load_config(config) if config is not None else None
+    hours = {"mission.most_hours": most_hours} if most_hours is not None else {}
+    kept = out_dir / "config.yaml"
+    file = config or (kept if resume and kept.exists() else None)
+    chosen = load_config(file, hours) if file is not None or hours else None
     if resume and (aisles or bins or rescan):
         raise BadInput("--resume: goes on with the mission as it was planned; leave --aisle, --bin and --rescan out")
     wanted = list(bins or ())
