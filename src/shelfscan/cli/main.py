@@ -18,6 +18,7 @@ from shelfscan.cli import (
     enrol,
     evaluate,
     label,
+    missions,
     models,
     photos,
     pilot,
@@ -54,12 +55,14 @@ app.add_typer(enrol.app, name="gallery")
 app.add_typer(retention.app, name="retention")
 app.add_typer(pilot.app, name="pilot")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(missions.app, name="missions")
 app.add_typer(schedule.app, name="schedule")
 store.app.command("blank")(survey.blank)
 store.app.command("survey")(survey.survey)
 store.app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
+app.command("overdue")(missions.overdue)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)
 app.command("sync")(wms.sync)

@@ -22,6 +22,7 @@ KINDS = (
     "mission.recharging",
     "mission.recharged",
     "mission.time_up",
+    "mission.aisle_skipped",
     "mission.ended",
     "viewpoint.reached",
     "viewpoint.captured",
@@ -72,6 +73,7 @@ class Progress:
     drives_failed: dict[str, int] = field(default_factory=dict)
     captures: dict[str, int] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    skipped: frozenset[str] = frozenset()
 
     def given_up(self, viewpoint_id: str, rules: Rules) -> bool:
         """Tried as often as the rules allow, without a scan."""
@@ -199,6 +201,8 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
             return replace(progress, recharging=False, undocked=False)
         case "mission.time_up":
             return replace(progress, time_up=True)
+        case "mission.aisle_skipped":
+            return replace(progress, skipped=progress.skipped | {str(event.payload["aisle_id"])})
         case _:
             return replace(progress, ended=MissionPhase(str(event.payload["phase"])))
 
@@ -253,13 +257,15 @@ def next_step(progress: Progress, rules: Rules) -> Step:
     if not progress.undocked:
         return Undock()
     by_id = {v.viewpoint_id: v for v in progress.plan.viewpoints}
-    if progress.at in by_id and progress.at not in progress.done:
-        return Capture(by_id[progress.at])
+    here = by_id.get(progress.at)
+    if here is not None and progress.at not in progress.done and here.aisle_id not in progress.skipped:
+        return Capture(here)
     todo = [
         v
         for v in progress.plan.viewpoints
         if v.viewpoint_id not in progress.done
         and v.viewpoint_id not in progress.pending
+        and v.aisle_id not in progress.skipped
         and not progress.given_up(v.viewpoint_id, rules)
     ]
     if todo and len(progress.pending) < rules.max_pending:
@@ -270,7 +276,7 @@ def next_step(progress: Progress, rules: Rules) -> Step:
     missing = [v.viewpoint_id for v in progress.plan.viewpoints if v.viewpoint_id not in progress.done]
     if not missing:
         return Finish(MissionPhase.DONE, "every viewpoint scanned")
-    if not progress.done:
+    if not progress.done and not progress.skipped:
         return Finish(MissionPhase.FAILED, f"no viewpoint could be scanned; {describe(progress, missing[0])}")
     return Finish(MissionPhase.DONE, f"{len(missing)} viewpoints not scanned: {', '.join(missing[:8])}")
 

@@ -12,9 +12,31 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from shelfscan_msgs.action import ScanStore
+from std_srvs.srv import Trigger
 
 from shelfscan.ros.actions import ActionClient
 from shelfscan.ros.nodes import NAMESPACE
+
+
+def trigger(name: str, timeout_s: float) -> tuple[bool, str]:
+    """Call a service without arguments (``pause``, ``resume``, ``cancel``); (whether it did it, what it says)."""
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = rclpy.create_node("shelfscan_order", namespace=NAMESPACE, context=context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        client = node.create_client(Trigger, name)
+        if not client.wait_for_service(timeout_sec=timeout_s):
+            return False, f"the mission node is not there ({timeout_s:.0f} s)"
+        future = client.call_async(Trigger.Request())
+        executor.spin_until_future_complete(future, timeout_sec=timeout_s)
+        if not future.done():
+            return False, f"the mission node gave no answer ({timeout_s:.0f} s)"
+        answer = future.result()
+        return bool(answer.success), str(answer.message)
+    finally:
+        rclpy.try_shutdown(context=context)
 
 
 class MissionClient:
