@@ -346,7 +346,7 @@ def make_rules(config: Config) -> tuple[Rules, Limits]:
     """The mission's patience."""
     m = config.mission
     return (
-        Rules(m.max_drives, m.max_captures, m.max_pending, m.scan_timeout_s),
+        Rules(m.max_drives, m.max_captures, m.max_pending, m.scan_timeout_s, m.retry_after_s),
         Limits(
             drive_s=m.drive_timeout_s,
             dock_s=m.dock_timeout_s,

@@ -96,6 +96,7 @@ class MissionConfig(_Section):
     max_drives: int = Field(default=3, ge=1)
     max_captures: int = Field(default=3, ge=1)
     max_pending: int = Field(default=3, ge=1)
+    retry_after_s: float = Field(default=30.0, ge=0)
     scan_timeout_s: float = Field(default=90.0, gt=0)
     drive_timeout_s: float = Field(default=120.0, gt=0)
     dock_timeout_s: float = Field(default=60.0, gt=0)

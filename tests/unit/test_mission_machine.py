@@ -155,3 +155,31 @@ def test_events_of_other_missions_change_nothing() -> None:
     before = machine.project(events, "m1")
     stray = Event("viewpoint.failed", "x", 1, {"mission_id": "m2", "viewpoint_id": "V0", "what": "drive", "reason": "?"})
     assert machine.fold(before, stray, "m1") == before
+
+
+def test_a_place_that_was_blocked_is_left_alone_for_a_while_and_longer_each_time() -> None:
+    rules = machine.Rules(max_drives=3, retry_after_s=30)
+    views = tuple(Viewpoint(f"V{n}", "G", "A", Pose2D(n, 0, 0), ("B",)) for n in range(2))
+    body = {"mission_id": "m", "plan": MissionPlan("m", "s", views).to_json()}
+    progress = machine.fold(None, Event("mission.started", "s", 0, body), "m")
+
+    def after(kind: str, at_s: float, **more: str) -> None:
+        nonlocal progress
+        progress = machine.fold(progress, Event(kind, f"{kind}{at_s}", int(at_s * 1e9), {"mission_id": "m", **more}), "m")
+
+    def step(at_s: float) -> machine.Step:
+        assert progress is not None
+        return machine.next_step(progress, rules, int(at_s * 1e9))
+
+    after("mission.undocked", 1)
+    after("viewpoint.failed", 2, viewpoint_id="V0", what="drive", reason="blocked")
+    assert step(2.1) == machine.DriveTo(views[1]), "what was not tried yet comes first"
+    after("viewpoint.failed", 3, viewpoint_id="V1", what="drive", reason="blocked")
+    assert step(31.9) == machine.WaitForWay()
+    assert step(32.1) == machine.DriveTo(views[0])
+    after("viewpoint.failed", 33, viewpoint_id="V0", what="drive", reason="blocked")
+    assert step(34) == machine.DriveTo(views[1])
+    after("viewpoint.failed", 35, viewpoint_id="V1", what="drive", reason="blocked")
+    assert step(92) == machine.WaitForWay() and step(94) == machine.DriveTo(views[0])
+    assert step(1) == machine.DriveTo(views[0]), "a clock that was set back makes nobody wait"
+    assert machine.next_step(progress, rules) == machine.DriveTo(views[0])  # type: ignore[arg-type]

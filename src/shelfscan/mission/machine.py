@@ -32,18 +32,24 @@ KINDS = (
 )
 
 
+#: No place that was blocked is left alone for longer while nothing else is to do.
+LONGEST_REST_S = 120.0
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """How patient a mission is. Seconds of the executor's clock.
 
     ``scan_timeout_s`` runs from the capture, and anew whenever work on any capture begins: perception that is merely
-    slow has lost nothing.
+    slow has lost nothing. A place that could not be driven to is tried again after ``retry_after_s``, then after twice that,
+    and so on: what stands there may go away, and asking at once again only wastes the tries.
     """
 
     max_drives: int = 3
     max_captures: int = 3
     max_pending: int = 3
     scan_timeout_s: float = 90.0
+    retry_after_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Progress:
     captures: dict[str, int] = field(default_factory=dict)
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     skipped: frozenset[str] = frozenset()
+    failed_ns: dict[str, int] = field(default_factory=dict)
 
     def given_up(self, viewpoint_id: str, rules: Rules) -> bool:
         """Tried as often as the rules allow, without a scan."""
@@ -108,6 +115,11 @@ class WaitForScans:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitForWay:
+    """Every place that is left could not be driven to a moment ago."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Paused by a person."""
 
@@ -125,7 +137,7 @@ class Finish:
     message: str
 
 
-Step = Undock | DriveTo | Capture | WaitForScans | Hold | Recharge | Finish
+Step = Undock | DriveTo | Capture | WaitForScans | WaitForWay | Hold | Recharge | Finish
 
 
 def project(events: Iterable[StoredEvent], mission_id: str) -> Progress | None:
@@ -222,7 +234,8 @@ def _fold_viewpoint(progress: Progress, event: Event) -> Progress:
     failures = {**progress.failures, vid: (what, reason)}
     if what == "drive":
         drives = {**progress.drives_failed, vid: progress.drives_failed.get(vid, 0) + 1}
-        return replace(progress, drives_failed=drives, failures=failures, at="")
+        failed_ns = {**progress.failed_ns, vid: event.stamp_ns}
+        return replace(progress, drives_failed=drives, failures=failures, failed_ns=failed_ns, at="")
     captures = progress.captures
     if what == "capture":
         captures = {**captures, vid: captures.get(vid, 0) + 1}
@@ -241,8 +254,17 @@ def overdue(progress: Progress, now_ns: int, rules: Rules) -> list[str]:
     return [v for v, c in progress.pending.items() if now_ns - max(c.since_ns, progress.working_ns) > limit_ns]
 
 
-def next_step(progress: Progress, rules: Rules) -> Step:
-    """What to do now."""
+def rested(progress: Progress, viewpoint_id: str, rules: Rules, now_ns: int | None) -> bool:
+    """Whether a place that could not be driven to may be tried again. A clock that was set back makes nobody wait."""
+    tries, failed_ns = progress.drives_failed.get(viewpoint_id, 0), progress.failed_ns.get(viewpoint_id, 0)
+    if now_ns is None or tries == 0 or now_ns < failed_ns:
+        return True
+    rest_s = min(LONGEST_REST_S, rules.retry_after_s * 2 ** min(tries - 1, 10))
+    return bool(now_ns - failed_ns >= rest_s * 1e9)
+
+
+def next_step(progress: Progress, rules: Rules, now_ns: int | None = None) -> Step:
+    """What to do now; ``now_ns``: the executor's clock, without which no place that failed gets a rest."""
     if progress.cancelled:
         return Finish(MissionPhase.CANCELLED, "cancelled by a person")
     if progress.paused:
@@ -268,9 +290,12 @@ def next_step(progress: Progress, rules: Rules) -> Step:
         and v.aisle_id not in progress.skipped
         and not progress.given_up(v.viewpoint_id, rules)
     ]
-    if todo and len(progress.pending) < rules.max_pending:
+    ready = [v for v in todo if rested(progress, v.viewpoint_id, rules, now_ns)]
+    if ready and len(progress.pending) < rules.max_pending:
         # Places that failed before come after all others: what blocked them may have moved on.
-        return DriveTo(min(todo, key=lambda v: _tries(progress, v.viewpoint_id)))
+        return DriveTo(min(ready, key=lambda v: _tries(progress, v.viewpoint_id)))
+    if todo and not progress.pending:
+        return WaitForWay()
     if progress.pending:
         return WaitForScans()
     missing = [v.viewpoint_id for v in progress.plan.viewpoints if v.viewpoint_id not in progress.done]

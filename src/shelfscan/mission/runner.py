@@ -144,7 +144,7 @@ class MissionRunner:
                 progress = self._refresh()
             if self._watch(progress):
                 continue
-            step = machine.next_step(progress, self._rules)
+            step = machine.next_step(progress, self._rules, self._clock())
             if isinstance(step, machine.Finish):
                 return self._finish(progress, step)
             self._do(progress, step)
@@ -224,6 +224,9 @@ class MissionRunner:
                 self._recharge(progress)
             case machine.Hold():
                 self._tell(progress, MissionPhase.PAUSED, "")
+                self._wait(self._limits.poll_s)
+            case machine.WaitForWay():
+                self._tell(progress, MissionPhase.WAITING, "the way is blocked")
                 self._wait(self._limits.poll_s)
             case _:
                 self._tell(progress, MissionPhase.WAITING, "")
