@@ -47,6 +47,8 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("shelves elsewhere told: precision", "findings.layout_drift.precision", "{:.2f}"),
     ("shelves elsewhere told: recall", "findings.layout_drift.recall", "{:.2f}"),
     ("false alarms per 1,000 bins", "false_alarms_per_1000", "{:.1f}"),
+    ("… of all findings, those to check included", "false_findings_per_1000", "{:.1f}"),
+    ("true findings that are alarms", "alarms_of_true", "{:.1%}"),
     ("lost sales in the first 50 findings", "top50_lost_sales", "{:.1%}"),
     ("calibration error of confidences", "ece", "{:.3f}"),
     ("price tags answered", "tag_answered", "{:.1%}"),

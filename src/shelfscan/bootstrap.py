@@ -249,12 +249,15 @@ def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
 
 def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:
     """The stock map's projection, for this store and mission."""
+    from shelfscan.adapters.confidence_file import load_confidence
     from shelfscan.adapters.units_file import load_units_model
     from shelfscan.paths import shared_file
     from shelfscan.stock.project import StockProjector
 
     units = load_units_model(shared_file("models", "units.json"))
-    return StockProjector(bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission_id, units=units)
+    own = bundle.root / "confidence.json"
+    sure = load_confidence(own if own.is_file() else shared_file("models", "confidence.json"))
+    return StockProjector(bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission_id, units=units, sure=sure)
 
 
 def open_ledger(run_dir: Path, site: str) -> Ledger:

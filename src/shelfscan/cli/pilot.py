@@ -9,12 +9,15 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
+from shelfscan.adapters.confidence_file import load_confidence, save_confidence
+from shelfscan.audit.confidence import shifted, status_key
 from shelfscan.bundle import load_bundle
 from shelfscan.cli._console import err, out, print_json
 from shelfscan.errors import BadInput
 from shelfscan.evaluation.pilot import Figures, draw, read_counts, report, write_plan
 from shelfscan.inputs import expect_writable, field_problems, read_yaml
 from shelfscan.model.bundle import Bundle
+from shelfscan.paths import shared_file
 from shelfscan.runinfo import read_run_info
 from shelfscan.runs import read_map
 
@@ -49,6 +52,12 @@ def score(
     figures_file: Annotated[
         Path | None, typer.Option("--figures", help="YAML: seconds_a_bin, bins_a_night, the store's own.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration", help="Write the confidences as corrected by this recount; STORE/confidence.json is used."
+        ),
+    ] = None,
     store: StoreDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -61,6 +70,12 @@ def score(
         err.print(f"shelfscan: {problem}", highlight=False, markup=False, soft_wrap=True)
     if not counts:
         raise BadInput(f"{counts_file}: no count that can be used")
+    if calibration is not None:
+        expect_writable(calibration)
+        base = load_confidence(shared_file("models", "confidence.json"))
+        stale = {f.bin_id for f in stock_map.findings if f.type == "stale_planogram"}
+        told = [(status_key(c.state, c.state.bin_id in stale), c.state.confidence, c.state.status is c.status) for c in counts]
+        save_confidence(calibration, shifted(base, told), {"site": stock_map.site, "counts": len(counts), "run": str(run_dir)})
     result = {**report(stock_map, bundle, counts, _figures(figures_file)), "problems": problems}
     if as_json:
         print_json(result)

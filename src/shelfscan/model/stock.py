@@ -50,6 +50,7 @@ class Finding:
     """Something a person should know about a bin. ``value`` is the money at stake, in the store's currency.
 
     It puts findings in order: a unit's price, as long as nothing is known of sales; for a wrong price the difference.
+    ``alarm``: sure enough to send somebody; what is not is something to check on the way.
     """
 
     finding_id: str
@@ -60,6 +61,7 @@ class Finding:
     value: float = 0.0
     suggestion: str = ""
     evidence: str = ""
+    alarm: bool = True
 
 
 @dataclass(frozen=True, slots=True)

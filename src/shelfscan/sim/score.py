@@ -165,7 +165,7 @@ def score_run(run_dir: Path, truth_dir: Path) -> dict[str, Any]:
         float(np.linalg.norm(np.subtract(said[b]["position"], [float(truth.bins[b][k]) for k in "xyz"]))) for b in counted
     ]
     out["position_error_m"] = {"p50": _percentile(errors, 50), "p95": _percentile(errors, 95)}
-    out |= _findings(counted, said, truth)
+    out |= _findings(counted, said, truth, _not_alarms(run_dir / "stock_map.json"))
     out["top50_lost_sales"] = _top_value(run_dir / "stock_map.json", truth, set(counted))
     out["unseen_as_wrong"] = {
         k: _rounded(v * len(counted) / len(reachable)) if reachable and v is not None else None
@@ -371,24 +371,37 @@ def _digits(text: str) -> str:
     return "".join(c for c in text if c.isdigit())
 
 
-def _findings(counted: Sequence[str], said: Mapping[str, Any], truth: Truth) -> dict[str, Any]:
+def _not_alarms(stock_map: Path) -> set[tuple[str, str]]:
+    """Findings (bin, type) that a map itself calls something to check, no alarm."""
+    return {(f["bin_id"], f["type"]) for f in _load_json(stock_map).get("findings", ()) if not f.get("alarm", True)}
+
+
+def _findings(counted: Sequence[str], said: Mapping[str, Any], truth: Truth, doubted: set[tuple[str, str]]) -> dict[str, Any]:
+    """Precision and recall of all that was told, and of the alarms alone; false alarms are alarms."""
     inside = set(counted)
     claimed = {(b, f.rsplit("/", 1)[1]) for b in counted for f in said[b]["findings"]}
     true = {t for t in truth.findings if t[0] in inside}
     # What is there and was never said is a recall of 0, not a line left out.
     kinds = sorted({k for _, k in claimed | true})
-    per = {
-        k: {
-            "precision": _ratio(len({c for c in claimed if c[1] == k} & true), sum(c[1] == k for c in claimed)),
-            "recall": _ratio(len({c for c in claimed if c[1] == k} & true), sum(t[1] == k for t in true)),
+    alarms = claimed - doubted
+
+    def per_kind(told: set[tuple[str, str]]) -> dict[str, Any]:
+        return {
+            k: {
+                "precision": _ratio(len({c for c in told if c[1] == k} & true), sum(c[1] == k for c in told)),
+                "recall": _ratio(len({c for c in told if c[1] == k} & true), sum(t[1] == k for t in true)),
+            }
+            for k in kinds
         }
-        for k in kinds
-    }
+
     verdicts = [v for v in (_verdict(b, claimed, truth) for b in counted) if v is not None]
     return {
-        "findings": per,
+        "findings": per_kind(claimed),
+        "alarms": per_kind(alarms),
+        "alarms_of_true": _ratio(len(alarms & true), len(claimed & true)),
         "verdict_accuracy": _ratio(sum(verdicts), len(verdicts)),
-        "false_alarms_per_1000": _rounded(1000 * len(claimed - true) / len(counted)) if counted else None,
+        "false_alarms_per_1000": _rounded(1000 * len(alarms - true) / len(counted)) if counted else None,
+        "false_findings_per_1000": _rounded(1000 * len(claimed - true) / len(counted)) if counted else None,
     }
 
 

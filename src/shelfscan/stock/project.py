@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from shelfscan.audit.availability import Look, bin_state, drift_finding, findings_of, size_finding, stale_finding
 from shelfscan.audit.condition import troubles
+from shelfscan.audit.confidence import IDENTITY, ConfidenceModel
 from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
 from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
@@ -63,9 +64,16 @@ class StockProjector:
     """
 
     def __init__(
-        self, store: Store, catalogue: Catalogue, planogram: Planogram, *, mission_id: str, units: UnitsModel = ROUGH
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        planogram: Planogram,
+        *,
+        mission_id: str,
+        units: UnitsModel = ROUGH,
+        sure: ConfidenceModel = IDENTITY,
     ) -> None:
-        self._units = units
+        self._units, self._sure = units, sure
         self._store, self._catalogue, self._planogram, self._mission = store, catalogue, planogram, mission_id
         self._scans: dict[str, BayScan] = {}
         self._told: dict[str, set[str]] = {}
@@ -79,6 +87,7 @@ class StockProjector:
         for place in store.places.values():
             self._places.setdefault(place.gondola_id, []).append(place)
         self._order = {b: n for n, b in enumerate(store.places)}
+        self._next_door = next_door(store.places.values(), planogram)
         self._known: dict[str, _Face] = {}
         self._usual = usual_of(store.places.values(), planogram, catalogue)
 
@@ -140,7 +149,10 @@ class StockProjector:
             tuple(sorted((b for f in faces for b in f.bins), key=lambda b: order[b.bin_id])),
             tuple(p for f in faces for p in f.products),
             tuple(
-                sorted((x for f in faces for x in f.findings), key=lambda x: (-x.value * x.confidence, order[x.bin_id], x.type))
+                sorted(
+                    (x for f in faces for x in f.findings),
+                    key=lambda x: (-x.value * x.confidence, order[x.bin_id], x.type),
+                )
             ),
         )
 
@@ -229,6 +241,8 @@ class StockProjector:
                 found = findings_of(place, line, product, match, look, tag, state, condition, wrong.get(line.sku))
             if place.bin_id in drifted:
                 found.append(drift_finding(place, look, drifted[place.bin_id]))
+            state = self._sure.state(state, line.low_at_units, verdict.stale)
+            found = [self._sure.finding(f, state, match, self._next_door[place.bin_id]) for f in found]
             findings += found
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
             products += [_product_row(p, place, catalogue) for p in match.placed]
@@ -322,6 +336,20 @@ class StockProjector:
                 z.setdefault(place.bay_id, []).append(tag.face_m[2] - (place.z0_m - TAG_BELOW_M))
         bays = {p.bay_id for p in places}
         return {b: (_median(x.get(b)), _median(y.get(b)), _median(z.get(b))) for b in bays}
+
+
+def next_door(places: Iterable[BinPlace], planogram: Planogram) -> dict[str, frozenset[str]]:
+    """Per bin, the SKUs planned beside it on the same shelf board, over a border between bays too."""
+    rows: dict[tuple[str, float], list[BinPlace]] = {}
+    for p in places:
+        rows.setdefault((p.gondola_id, round(p.z0_m, 2)), []).append(p)
+    out: dict[str, frozenset[str]] = {}
+    for row in rows.values():
+        row.sort(key=lambda p: p.x0_m)
+        for n, p in enumerate(row):
+            beside = [q for q in row[max(0, n - 1) : n + 2] if q is not p]
+            out[p.bin_id] = frozenset(planogram[q.bin_id].sku for q in beside)
+    return out
 
 
 def _shelf_heights(scans: Sequence[BayScan], gondola_id: str) -> dict[str, float]:

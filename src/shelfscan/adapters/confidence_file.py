@@ -1,0 +1,42 @@
+"""Calibration tables on disk (``models/confidence.json``, or a site's own)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shelfscan.audit.confidence import ConfidenceModel
+from shelfscan.errors import BadInput
+from shelfscan.runfolder import write_atomic
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    tables: dict[str, Annotated[list[tuple[Share, Share]], Field(min_length=1)]]
+    learned_from: dict[str, Any] = {}
+
+
+def load_confidence(path: Path) -> ConfidenceModel:
+    """Read the tables. Raises `BadInput` naming file and field."""
+    try:
+        f = _File.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
+    except ValidationError as e:
+        raise BadInput([f"{path}: {'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors()]) from e
+    for key, table in f.tables.items():
+        raw = [r for r, _ in table]
+        if raw != sorted(set(raw)):
+            raise BadInput(f"{path}: tables.{key}: expected raw values that rise")
+    return ConfidenceModel({k: tuple((r, p) for r, p in t) for k, t in f.tables.items()})
+
+
+def save_confidence(path: Path, model: ConfidenceModel, learned_from: dict[str, Any]) -> None:
+    """Write the tables with what they were learned from."""
+    tables = {k: [list(x) for x in t] for k, t in sorted(model.tables.items())}
+    write_atomic(path, (json.dumps({"tables": tables, "learned_from": learned_from}, indent=1) + "\n").encode())
