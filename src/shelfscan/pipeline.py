@@ -29,6 +29,7 @@ from shelfscan.perception.hidden import Hidden, cells_of, hidden_of
 from shelfscan.perception.localise import FaceView, box_depth, view_of
 from shelfscan.perception.looks import HIDDEN_SHARE, PlannedLook, planned_looks
 from shelfscan.perception.orientation import Turn, in_doubt, turns
+from shelfscan.perception.quality import measures
 from shelfscan.perception.recognise import Recogniser
 from shelfscan.perception.tops import top_looks
 from shelfscan.perception.upright import upright_size
@@ -59,7 +60,7 @@ DateReader = Callable[[Rgb], ExpiryReading]
 Stage = Callable[[str], AbstractContextManager[object]]
 STAGES = (
     *("decode", "depth", "detect", "align", "place", "recognise"),
-    *("tags", "cover", "front", "behind", "look", "check", "condition"),
+    *("quality", "tags", "cover", "front", "behind", "look", "check", "condition"),
 )
 
 
@@ -197,7 +198,8 @@ class ScanPipeline:
         with stage("detect"):
             found = self._detector.detect(picture)
         quality[f"{name}.boxes"] = float(len(found))
-        quality[f"{name}.sharpness"] = round(_sharpness(picture), 2)
+        with stage("quality"):
+            quality |= {f"{name}.{what}": value for what, value in measures(frame, picture).items()}
         return _HeadLook(view, picture, found)
 
     def _aligned(
@@ -488,12 +490,6 @@ def _decode(frame: HeadFrame) -> Rgb | None:
     if bgr is None or bgr.shape[:2] != (i.height_px, i.width_px):
         return None
     return np.ascontiguousarray(np.rot90(bgr[..., ::-1], frame.head.rgb.upright_turns))
-
-
-def _sharpness(picture: Rgb) -> float:
-    """Variance of the Laplacian of a reduced picture (Pech-Pacheco et al., 2000)."""
-    gray = cv2.cvtColor(picture[::3, ::3], cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
 
 
 def _crop_front(view: FaceView, front: FrontSeen, picture: Rgb) -> bytes:

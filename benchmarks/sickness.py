@@ -1,0 +1,235 @@
+"""Does a run notice that the robot is sick? Simulated nights made sick, and healthy ones.
+
+    python -m benchmarks.sickness --nights DIR --learn 100001 100002 ... --seeds 31 32 ... [--every 2] [--jobs 2]
+
+``DIR`` holds ``store-SEED`` folders (disorder level 1). Each store is driven once; its captures are then made sick in seven ways,
+one at a time and as badly as the seed says, and processed like any others. What healthy runs measure is learned from the ``--learn``
+seeds only. Measures are kept in ``DIR/health``, so judging anew takes seconds. ``--write`` keeps the baseline as a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.stats import binomtest
+
+from shelfscan.adapters.health_file import save_baseline
+from shelfscan.audit.health import Baseline, diagnose, learned, measured
+from shelfscan.bootstrap import load_references, make_embedder, make_pipeline, make_recogniser
+from shelfscan.bundle import load_bundle
+from shelfscan.config import Config, load_config
+from shelfscan.evaluation.speed import render_captures
+from shelfscan.model.detections import Detections
+from shelfscan.model.imaging import FrameBundle, HeadFrame
+from shelfscan.model.scan import BayScan
+from shelfscan.pipeline import ScanPipeline
+
+SICK = ("lens_smear", "defocus", "camera_turned", "calibration_drift", "lamp_out", "new_packaging", "detector_weak")
+
+
+def config() -> Config:
+    """As a run has it, without what tells nothing here and costs time."""
+    return load_config(None, {"condition.damage": False, "privacy.blur": False})
+
+
+def rgb(frame: HeadFrame, change: Callable[[np.ndarray], np.ndarray]) -> HeadFrame:
+    """The head's colour picture changed."""
+    picture = cv2.imdecode(np.frombuffer(frame.rgb_jpeg, np.uint8), cv2.IMREAD_COLOR)
+    ok, data = cv2.imencode(".jpg", change(picture), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    assert ok
+    return replace(frame, rgb_jpeg=data.tobytes())
+
+
+def all_three(frame: HeadFrame, change: Callable[[np.ndarray, Any], np.ndarray]) -> HeadFrame:
+    """All pictures of a head changed; ``change`` is told whose."""
+    head = frame.head
+    done = rgb(frame, lambda p: change(p, head.rgb))
+    return replace(done, left=change(frame.left, head.left), right=change(frame.right, head.right))
+
+
+def turned(picture: np.ndarray, camera: Any, axis: int, angle: float) -> np.ndarray:
+    """What the camera sees once it is turned about one of its own axes."""
+    i = camera.intrinsics
+    K = np.array([[i.fx_px, 0, i.cx_px], [0, i.fy_px, i.cy_px], [0, 0, 1]])
+    vector = np.zeros(3)
+    vector[axis] = angle
+    H = K @ cv2.Rodrigues(vector)[0] @ np.linalg.inv(K)
+    return cv2.warpPerspective(picture, H, (picture.shape[1], picture.shape[0]), borderMode=cv2.BORDER_REPLICATE)
+
+
+def smeared(picture: np.ndarray, x: float, y: float, radius: float, sigma: float) -> np.ndarray:
+    """A greasy finger on the lens: soft and hazy around a place."""
+    height, width = picture.shape[:2]
+    soft = cv2.GaussianBlur(picture, (0, 0), sigma)
+    soft = (0.85 * soft + 0.15 * float(picture.mean())).astype(np.uint8)
+    gx, gy = np.meshgrid(np.arange(width) / width - x, np.arange(height) / height - y)
+    weight = np.clip(2 - 2 * np.sqrt(gx**2 + gy**2) / radius, 0, 1)[..., None]
+    return (picture * (1 - weight) + soft * weight).astype(np.uint8)
+
+
+def make_sick(kind: str, captures: list[FrameBundle], rng: random.Random) -> tuple[list[FrameBundle], str]:
+    """Captures of a sick robot, and where it is sick."""
+    heads = [f.head.name for f in captures[0].frames]
+    head = rng.choice(heads)
+
+    def of_head(change: Callable[[HeadFrame], HeadFrame]) -> list[FrameBundle]:
+        return [replace(c, frames=tuple(change(f) if f.head.name == head else f for f in c.frames)) for c in captures]
+
+    if kind == "lens_smear":
+        x, y, radius, sigma = rng.uniform(0.25, 0.75), rng.uniform(0.25, 0.75), rng.uniform(0.22, 0.4), rng.uniform(7, 12)
+        return of_head(lambda f: rgb(f, lambda p: smeared(p, x, y, radius, sigma))), head
+    if kind == "defocus":
+        sigma = rng.uniform(2.5, 5.0)
+        return of_head(lambda f: rgb(f, lambda p: cv2.GaussianBlur(p, (0, 0), sigma))), head
+    if kind == "camera_turned":
+        axis, angle = rng.randrange(3), rng.choice((-1, 1)) * np.deg2rad(1.0)
+        return of_head(lambda f: all_three(f, lambda p, c: turned(p, c, axis, angle))), head
+    if kind == "calibration_drift":
+        down, roll = rng.choice((-1, 1)) * rng.uniform(0.9, 2.0), rng.uniform(-0.1, 0.1)
+
+        def drift(f: HeadFrame) -> HeadFrame:
+            h, w = f.right.shape
+            M = cv2.getRotationMatrix2D((w / 2, h / 2), roll, 1.0)
+            M[1, 2] += down
+            return replace(f, right=cv2.warpAffine(f.right, M, (w, h), borderMode=cv2.BORDER_REPLICATE))
+
+        return of_head(drift), head
+    if kind == "lamp_out":
+        share, start = rng.uniform(0.2, 0.45), rng.randrange(0, len(captures) - 3)
+
+        def dim(p: np.ndarray, camera: Any) -> np.ndarray:
+            return (p * share).astype(np.uint8)
+
+        return [
+            replace(c, frames=tuple(all_three(f, dim) for f in c.frames)) if start <= n < start + 3 else c
+            for n, c in enumerate(captures)
+        ], "aisle"
+    return captures, ""
+
+
+class Weak:
+    """A detector that misses a third."""
+
+    def __init__(self, detector: Any, seed: int) -> None:
+        self._detector, self._rng = detector, np.random.default_rng(seed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._detector, name)
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        """See `Detector.detect`."""
+        found = self._detector.detect(picture)
+        keep = self._rng.random(len(found)) > 1 / 3
+        return found.where(keep)
+
+
+def scans_of(pipeline: ScanPipeline, captures: list[FrameBundle]) -> list[BayScan]:
+    return [pipeline.process(c).scan for c in captures]
+
+
+def one(nights: Path, seed: int, every: int, sick: bool) -> None:
+    """Measure a store healthy and, where asked for, in every sickness; what is there already stays."""
+    out = nights / "health" / f"{seed}.json"
+    done: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
+    wanted = ["healthy", *(SICK if sick else ())]
+    if all(k in done for k in wanted):
+        return
+    cv2.setNumThreads(1)
+    store = nights / f"store-{seed}"
+    bundle, settings = load_bundle(store), config()
+    captures = render_captures(store, settings)[::every]
+    pipeline = make_pipeline(bundle, settings)
+    detector = pipeline.detector
+    aisle_of = {}
+    from shelfscan.mission.plan import plan_mission
+
+    for v in plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id="m").viewpoints:
+        aisle_of[v.viewpoint_id] = v.aisle_id
+    for kind in wanted:
+        if kind in done:
+            continue
+        rng = random.Random(f"{seed}/{kind}")
+        used, where = make_sick(kind, captures, rng)
+        pipeline._detector = Weak(detector, seed) if kind == "detector_weak" else detector
+        if kind == "new_packaging":
+            known = pipeline._recogniser
+            pipeline._recogniser = other_packs(bundle, settings, rng)
+            scans = scans_of(pipeline, used)
+            pipeline._recogniser = known
+        else:
+            scans = scans_of(pipeline, used)
+        light = [replace(s, observations=(), tags=(), coverage=(), fronts=(), checks=(), tops=()).to_json() for s in scans]
+        done[kind] = {"measures": measured(scans, bundle.planogram), "light": light, "aisle_of": aisle_of, "where": where}
+        out.parent.mkdir(exist_ok=True)
+        out.write_text(json.dumps(done))
+        print(seed, kind, flush=True)
+
+
+def other_packs(bundle: Any, settings: Config, rng: random.Random) -> Any:
+    """A recogniser that knows a third of the products by pictures of others: their packs were changed."""
+    skus = sorted(bundle.gallery)
+    changed = rng.sample(skus, len(skus) // 3)
+    shuffled = changed[1:] + changed[:1]
+    gallery = {**bundle.gallery, **{a: bundle.gallery[b] for a, b in zip(changed, shuffled, strict=True)}}
+    references = load_references(replace(bundle, gallery=gallery))
+    return make_recogniser(settings, make_embedder(settings), references, hurried=True)
+
+
+def judge(nights: Path, learn: list[int], seeds: list[int]) -> tuple[Baseline, dict[str, list[list[str]]]]:
+    """The baseline, and per kind of night what was found in each."""
+    read = {s: json.loads((nights / "health" / f"{s}.json").read_text()) for s in [*learn, *seeds]}
+    baseline = learned([read[s]["healthy"]["measures"] for s in learn])
+    found: dict[str, list[list[str]]] = {}
+    for s in seeds:
+        for kind, night in read[s].items():
+            scans = [BayScan.from_json(x) for x in night["light"]]
+            told = diagnose(night["measures"], baseline, scans, night["aisle_of"])
+            found.setdefault(kind, []).append([f"{t.kind} ({t.where})" for t in told])
+    return baseline, found
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nights", type=Path, required=True)
+    parser.add_argument("--learn", type=int, nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--every", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--write", type=Path)
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(args.jobs) as pool:
+        jobs = [pool.submit(one, args.nights, s, args.every, s in args.seeds) for s in [*args.learn, *args.seeds]]
+        for job in jobs:
+            job.result()
+    baseline, found = judge(args.nights, args.learn, args.seeds)
+    print("| night | found | as the first | other things told | cases |\n|---|---|---|---|---|")
+    for kind in ("healthy", *SICK):
+        nights = found.get(kind, [])
+        right = sum(any(t.startswith(kind) for t in told) for told in nights)
+        first = sum(bool(told) and told[0].startswith(kind) for told in nights)
+        other = sum(any(not t.startswith(kind) for t in told) for told in nights)
+        ci = binomtest(other if kind == "healthy" else right, len(nights)).proportion_ci(0.95, method="wilson")
+        print(f"| {kind} | {right} | {first} | {other} | {len(nights)} (95 %: {ci.low:.2f} to {ci.high:.2f}) |")
+        for told in nights:
+            if kind == "healthy" and told:
+                print("   false alarm:", told)
+    if args.write:
+        save_baseline(
+            args.write, baseline, {"seeds": args.learn, "note": "simulated nights at disorder level 1, config/robot.yaml"}
+        )
+
+
+if __name__ == "__main__":
+    main()

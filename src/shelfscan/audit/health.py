@@ -1,0 +1,251 @@
+"""Is the robot sick? A run's own numbers against those of healthy runs: lenses, camera poses, stereo, light, recognition.
+
+Every measure is a median over a whole run, so one strange picture says nothing, and a lens that is a little smeared from the
+first shelf to the last does. What a measure is when all is well is learned from healthy runs (`Baseline`): the robot's own first
+nights, or, until there are some, simulated ones.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from shelfscan.model.planogram import Planogram
+from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, BayScan
+from shelfscan.stock.fuse import latest_per_viewpoint
+
+#: A product seen by two heads at once is the same one within this, metres.
+SAME_M = (0.04, 0.06, 0.06)
+#: Fewer captures, or pairs of looks, say nothing.
+LEAST_CAPTURES, LEAST_PAIRS = 4, 12
+#: A measure is out when it is so many deviations of healthy runs away, and by more than its floor at least.
+DEVIATIONS = 5.0
+FLOORS: Mapping[str, float] = {
+    "sharpness": 0.35,  # logarithm: 30 % less
+    "cell": 0.45,  # logarithm, of one part of the picture against the others
+    "rows_px": 0.5,
+    "offset_x_m": 0.006,
+    "offset_y_m": 0.006,
+    "offset_z_m": 0.006,
+    "tilt": 0.012,  # metres along the shelf a metre of height
+    "boxes": 0.2,  # logarithm
+    "likeness": 0.03,
+}
+#: A lamp is out where pictures in a row are darker than this share of the run's usual ones.
+DARK, DARK_IN_A_ROW = 0.6, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sickness:
+    """What is wrong, where (a camera head, two of them, or an aisle), and what to do; ``size``: how far out, 1 at the limit."""
+
+    kind: str
+    where: str
+    text: str
+    size: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """``usual``: (mean, deviation) of each measure over healthy runs; ``runs``: how many there were."""
+
+    usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    runs: int = 0
+
+
+def measured(scans: Iterable[BayScan], planogram: Planogram) -> dict[str, float]:
+    """Measures of a run by name, such as ``low.sharpness`` or ``low-high.offset_x_m``; those that cannot be told are absent."""
+    scans = [s for s in latest_per_viewpoint(scans) if s.quality]
+    heads = sorted({k.partition(".")[0] for s in scans for k in s.quality})
+    out: dict[str, float] = {}
+    for head in heads:
+        out |= _pictures(head, scans)
+    for a in heads:
+        for b in heads:
+            if a < b:
+                out |= _between(a, b, scans)
+    out |= _recognition(scans, planogram)
+    return out
+
+
+def _pictures(head: str, scans: Sequence[BayScan]) -> dict[str, float]:
+    here = [s.quality for s in scans if f"{head}.sharpness" in s.quality]
+    if len(here) < LEAST_CAPTURES:
+        return {}
+    out = {f"{head}.sharpness": math.log(1.0 + statistics.median(q[f"{head}.sharpness"] for q in here))}
+    cells = sorted(k for k in here[0] if k.startswith(f"{head}.cell_"))
+    detail = np.array([[q.get(k, np.nan) for k in cells] for q in here])
+    if detail.size:
+        share = np.log(np.maximum(detail, 1e-3)) - np.log(np.maximum(np.nanmean(detail, axis=1, keepdims=True), 1e-3))
+        out |= dict(zip(cells, np.nanmedian(share, axis=0).tolist(), strict=True))
+    rows = [q[f"{head}.rows_px"] for q in here if f"{head}.rows_px" in q]
+    if len(rows) >= LEAST_CAPTURES:
+        out[f"{head}.rows_px"] = statistics.median(rows)
+    return out
+
+
+def _between(a: str, b: str, scans: Sequence[BayScan]) -> dict[str, float]:
+    """Where head ``b`` has what ``a`` sees as well: a pose that is a little wrong is wrong for both."""
+    pairs: list[tuple[float, float, float, float]] = []
+    for scan in scans:
+        of_b = [o for o in scan.observations if o.head == b and o.candidates]
+        for o in (o for o in scan.observations if o.head == a and o.candidates):
+            for p in of_b:
+                d = [p.face_m[k] - o.face_m[k] for k in range(3)]
+                if p.candidates[0].sku == o.candidates[0].sku and all(abs(v) < m for v, m in zip(d, SAME_M, strict=True)):
+                    pairs.append((d[0], d[1], d[2], o.face_m[2]))
+    if len(pairs) < LEAST_PAIRS:
+        return {}
+    x, y, z, height = np.array(pairs).T
+    out = {f"{a}-{b}.offset_{n}_m": float(np.median(v)) for n, v in (("x", x), ("y", y), ("z", z))}
+    if np.ptp(height) > 0.3:
+        # Theil and Sen: a few wrong pairs do not tilt it.
+        i, j = np.triu_indices(len(height), 1)
+        far = np.abs(height[i] - height[j]) > 0.1
+        out[f"{a}-{b}.tilt"] = float(np.median((x[i] - x[j])[far] / (height[i] - height[j])[far]))
+    return out
+
+
+def _recognition(scans: Sequence[BayScan], planogram: Planogram) -> dict[str, float]:
+    seen = sum(len(s.observations) for s in scans)
+    planned = sum(
+        planogram[c.bin_id].facings_wide * planogram[c.bin_id].facings_high * c.seen.bit_count()
+        for s in scans
+        for c in s.coverage
+        if c.bin_id in planogram
+    ) / (COVERAGE_COLUMNS * COVERAGE_ROWS)
+    if len(scans) < LEAST_CAPTURES or planned < 50:
+        return {}
+    scores = [o.candidates[0].score for s in scans for o in s.observations if o.candidates]
+    out = {"all.boxes": math.log(max(seen, 1) / planned)}
+    if scores:
+        out["all.likeness"] = statistics.fmean(scores)
+    return out
+
+
+def learned(runs: Sequence[Mapping[str, float]]) -> Baseline:
+    """What healthy runs have in common."""
+    usual: dict[str, tuple[float, float]] = {}
+    for name in sorted({k for r in runs for k in r}):
+        values = [r[name] for r in runs if name in r]
+        if len(values) >= 3:
+            usual[name] = (statistics.fmean(values), statistics.stdev(values))
+    return Baseline(usual, len(runs))
+
+
+def diagnose(
+    measures: Mapping[str, float], baseline: Baseline, scans: Iterable[BayScan], aisle_of: Mapping[str, str]
+) -> list[Sickness]:
+    """What is wrong, the worst first. ``aisle_of``: the aisle of each viewpoint."""
+    scans = latest_per_viewpoint(scans)
+    dark = _dark(scans, aisle_of)
+    out = list(dark)
+    far = {name: _far(name, value, baseline) for name, value in measures.items()}
+    for head in sorted({k.partition(".")[0] for k in far if k.endswith(".sharpness")}):
+        out += _lens(head, measures, baseline, far)
+        out += _stereo(head, measures, baseline, far)
+    for pair in sorted({k.partition(".")[0] for k in far if ".offset_" in k}):
+        out += _moved(pair, measures, baseline, far)
+    blind = {s.kind for s in out} & {"defocus", "lens_smear", "lamp_out"}
+    if far.get("all.boxes", 0) < -1 and not blind:
+        less = 1 - math.exp(measures["all.boxes"] - baseline.usual["all.boxes"][0])
+        text = f"{less:.0%} fewer products are found than usual: check the detector's model and the pictures"
+        out.append(Sickness("detector_weak", "all cameras", text, -far["all.boxes"]))
+    if far.get("all.likeness", 0) < -1 and not blind:
+        text = "products look less like their reference pictures than usual: new packaging? enrol it (shelfscan enrol)"
+        out.append(Sickness("new_packaging", _where_unlike(scans, aisle_of), text, -far["all.likeness"]))
+    return sorted(out, key=lambda s: -s.size)
+
+
+def _far(name: str, value: float, baseline: Baseline) -> float:
+    """How far out, in limits, with its sign; 0 without a baseline."""
+    if name not in baseline.usual:
+        return 0.0
+    mean, deviation = baseline.usual[name]
+    what = name.partition(".")[2]
+    floor = FLOORS["cell" if what.startswith("cell_") else what]
+    return (value - mean) / max(DEVIATIONS * deviation, floor)
+
+
+def _lens(head: str, measures: Mapping[str, float], baseline: Baseline, far: Mapping[str, float]) -> list[Sickness]:
+    cells = {k: v for k, v in far.items() if k.startswith(f"{head}.cell_")}
+    name = f"{head}.sharpness"
+    bad = sorted(k for k, v in cells.items() if v < -1)
+    if bad:
+        where = ", ".join(sorted({_part(k) for k in bad}))
+        text = f"the {where} of camera {head}'s pictures has lost its detail: clean the lens"
+        return [Sickness("lens_smear", head, text, -min(cells.values()))]
+    if far[name] < -1:
+        left = math.exp(measures[name] - baseline.usual[name][0])
+        text = f"camera {head} is {1 - left:.0%} less sharp than usual: clean the lens, check its focus"
+        return [Sickness("defocus", head, text, -far[name])]
+    return []
+
+
+def _part(cell: str) -> str:
+    r, c = (int(v) for v in cell.rpartition("cell_")[2].split("_"))
+    return f"{('upper', 'upper', 'middle', 'middle', 'lower', 'lower')[r]} {('left', 'left', 'right', 'right')[c]}"
+
+
+def _stereo(head: str, measures: Mapping[str, float], baseline: Baseline, far: Mapping[str, float]) -> list[Sickness]:
+    name = f"{head}.rows_px"
+    if abs(far.get(name, 0.0)) <= 1:
+        return []
+    off = measures[name] - baseline.usual[name][0]
+    text = f"the rows of camera {head}'s stereo pair are {abs(off):.1f} px apart: calibrate (shelfscan calibrate stereo)"
+    return [Sickness("calibration_drift", head, text, abs(far[name]))]
+
+
+def _moved(pair: str, measures: Mapping[str, float], baseline: Baseline, far: Mapping[str, float]) -> list[Sickness]:
+    mine = {k.partition(".")[2]: v for k, v in far.items() if k.startswith(f"{pair}.")}
+    worst = max(mine, key=lambda k: abs(mine[k]))
+    if abs(mine[worst]) <= 1:
+        return []
+    heads = pair.replace("-", " and ")
+    off = measures[f"{pair}.{worst}"] - baseline.usual[f"{pair}.{worst}"][0]
+    if worst == "offset_y_m":
+        text = f"cameras {heads} differ by {abs(off) * 1000:.0f} mm in depth: calibrate (shelfscan calibrate stereo)"
+        return [Sickness("calibration_drift", heads, text, abs(mine[worst]))]
+    how = f"{math.degrees(math.atan(abs(off))):.1f}°" if worst == "tilt" else f"{abs(off) * 1000:.0f} mm"
+    text = f"cameras {heads} have the same goods {how} apart: one was turned; shelfscan calibrate extrinsics"
+    return [Sickness("camera_turned", heads, text, abs(mine[worst]))]
+
+
+def _dark(scans: Sequence[BayScan], aisle_of: Mapping[str, str]) -> list[Sickness]:
+    """Stretches where all heads have dark pictures."""
+    light: list[tuple[str, float]] = []
+    for scan in sorted(scans, key=lambda s: s.stamp_ns):
+        values = [v for k, v in scan.quality.items() if k.endswith(".brightness")]
+        if values:
+            light.append((scan.viewpoint_id, max(values)))
+    if len(light) < LEAST_CAPTURES:
+        return []
+    # Half of a store may be dark and the rest shows it: the brighter half is the usual one.
+    usual = statistics.median(sorted(v for _, v in light)[len(light) // 2 :])
+    out: list[Sickness] = []
+    row: list[tuple[str, float]] = []
+    for viewpoint, value in [*light, ("", math.inf)]:
+        if value < DARK * usual:
+            row.append((viewpoint, value))
+            continue
+        if len(row) >= DARK_IN_A_ROW:
+            aisle = aisle_of.get(row[0][0], "")
+            share = statistics.median(v for _, v in row) / usual
+            text = f"aisle {aisle}, {row[0][0]} to {row[-1][0]}: {share:.0%} of the usual light: a lamp is out?"
+            out.append(Sickness("lamp_out", aisle, text, DARK / max(share, 0.01)))
+        row = []
+    return out
+
+
+def _where_unlike(scans: Sequence[BayScan], aisle_of: Mapping[str, str]) -> str:
+    of_aisle: dict[str, list[float]] = {}
+    for s in scans:
+        of_aisle.setdefault(aisle_of.get(s.viewpoint_id, ""), []).extend(
+            o.candidates[0].score for o in s.observations if o.candidates
+        )
+    means = {a: statistics.fmean(v) for a, v in of_aisle.items() if v}
+    return f"aisle {min(means, key=lambda a: means[a])}" if means else "all cameras"

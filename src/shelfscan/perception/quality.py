@@ -1,0 +1,72 @@
+"""What a head's pictures say about the head: sharp, bright, clean, rectified. Plain numbers, judged over a whole run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfscan.model.imaging import Gray, HeadFrame, Rgb
+
+#: The upright picture is cut into these cells to find where a lens is smeared.
+CELL_ROWS, CELL_COLUMNS = 6, 4
+#: Corners that are looked for in the right picture, and how alike they must be there.
+CORNERS, ALIKE = 90, 0.92
+PATCH_PX, ROWS_PX = 10, 4
+LONGEST_PX, SHORTEST_PX = 220, 10
+
+
+def measures(frame: HeadFrame, picture: Rgb) -> dict[str, float]:
+    """Numbers of one head in one capture, by name.
+
+    ``sharpness``: variance of the Laplacian of a reduced picture (Pech-Pacheco et al., 2000); ``brightness``: mean grey;
+    ``cell_R_C``: fine detail in that part of the picture; ``rows_px``: how far the right stereo picture's rows lie below the
+    left one's, absent where too few corners are found again.
+    """
+    small = cv2.cvtColor(np.ascontiguousarray(picture[::3, ::3]), cv2.COLOR_RGB2GRAY)
+    fine = cv2.Laplacian(small, cv2.CV_32F)
+    out = {"sharpness": round(float(fine.var()), 2), "brightness": round(float(small.mean()), 2)}
+    detail = np.abs(fine)
+    rows, cols = detail.shape
+    for r in range(CELL_ROWS):
+        for c in range(CELL_COLUMNS):
+            part = detail[
+                r * rows // CELL_ROWS : (r + 1) * rows // CELL_ROWS, c * cols // CELL_COLUMNS : (c + 1) * cols // CELL_COLUMNS
+            ]
+            out[f"cell_{r}_{c}"] = round(float(part.mean()), 3)
+    rows_px = row_offset_px(frame.left, frame.right)
+    if rows_px is not None:
+        out["rows_px"] = round(rows_px, 3)
+    return out
+
+
+def row_offset_px(left: Gray, right: Gray) -> float | None:
+    """Median row of what both pictures of a stereo pair show, right minus left; 0 when rectified. None: too little is found."""
+    points = cv2.goodFeaturesToTrack(left, CORNERS, 0.02, 25)
+    if points is None:
+        return None
+    height, width = left.shape
+    found: list[float] = []
+    for x, y in points.reshape(-1, 2).astype(int):
+        if not (
+            PATCH_PX + LONGEST_PX <= x < width - PATCH_PX - 1 and PATCH_PX + ROWS_PX <= y < height - PATCH_PX - ROWS_PX - 1
+        ):
+            continue
+        patch = left[y - PATCH_PX : y + PATCH_PX + 1, x - PATCH_PX : x + PATCH_PX + 1]
+        strip = right[
+            y - PATCH_PX - ROWS_PX : y + PATCH_PX + ROWS_PX + 1, x - PATCH_PX - LONGEST_PX : x + PATCH_PX - SHORTEST_PX + 1
+        ]
+        score = cv2.matchTemplate(strip, patch, cv2.TM_CCOEFF_NORMED)
+        _, best, _, (c, r) = cv2.minMaxLoc(score)
+        if best >= ALIKE and 0 < r < score.shape[0] - 1:
+            found.append(r - ROWS_PX + _peak(score[r - 1 : r + 2, c]))
+    return float(np.median(found)) if len(found) >= 12 else None
+
+
+def _peak(three: NDArray[Any]) -> float:
+    """Where a parabola through three scores is highest, relative to the middle one."""
+    a, b, c = three.tolist()
+    curve = a - 2 * b + c
+    return 0.0 if abs(curve) < 1e-9 else float(np.clip(0.5 * (a - c) / curve, -0.5, 0.5))
