@@ -131,3 +131,20 @@ def test_a_refusal_a_silent_server_and_one_that_never_arrives(bare: Robot) -> No
     assert server.cancelled.is_set()
     server.close()
     navigator.close()
+
+
+def test_a_server_whose_answers_never_come_is_asked_again_by_a_new_participant(bare: Robot) -> None:
+    """Half a discovery leaves a server that is seen and never heard; here one that sits on every goal of the first client."""
+    navigator = Nav2Navigator(bare.node, heartbeat_s=5.0)
+    deaf = threading.Event()
+    server = Server(bare)
+    take = server._server._goal_callback
+    server._server.register_goal_callback(lambda goal: (deaf.wait(30.0), take(goal))[1])
+    result = navigator.go_to(Pose2D(0, 0, 0), 60.0)
+    assert (result.ok, result.error_code) == (False, 9003) and "did not answer the goal" in result.message
+    deaf.set()
+    server.over.set()
+    result = navigator.go_to(Pose2D(0, 0, 0), 60.0)
+    assert result.message == "aborted", "the new client is answered"
+    server.close()
+    navigator.close()

@@ -1,8 +1,8 @@
 """Is the robot sick? A run's own numbers against those of healthy runs: lenses, camera poses, stereo, light, recognition.
 
 Every measure is a median over a whole run, so one strange picture says nothing, and a lens that is a little smeared from the
-first shelf to the last does. What a measure is when all is well is learned from healthy runs (`Baseline`): the robot's own first
-nights, or, until there are some, simulated ones.
+first shelf to the last does. What a measure is when all is well is learned from healthy runs (`Baseline`): the robot's own
+first nights, or, until there are some, simulated ones.
 """
 
 from __future__ import annotations

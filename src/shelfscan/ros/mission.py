@@ -30,6 +30,7 @@ from shelfscan.model.mission import MissionPhase, MissionPlan
 from shelfscan.ros import qos
 from shelfscan.ros.convert_results import mission_state_msg
 from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
+from shelfscan.ros.link import Link
 from shelfscan.ros.navigator import Nav2Navigator
 
 #: The capture node gives silent cameras 5 s, and a killed one is back in about as long.
@@ -43,6 +44,8 @@ class CaptureClient:
     """Asks the capture node; a `Capturer`. A node that is gone or silent is a failed capture, never a hang."""
 
     def __init__(self, node: Node) -> None:
+        self._node, self._links = node, 0
+        self._link: Link | None = None
         self._client = node.create_client(Capture, "capture", callback_group=ReentrantCallbackGroup())
 
     def __call__(self, mission_id: str, viewpoint_id: str) -> CaptureOutcome:
@@ -53,9 +56,18 @@ class CaptureClient:
         future.add_done_callback(lambda _: answered.set())
         if not answered.wait(CAPTURE_TIMEOUT_S):
             self._client.remove_pending_request(future)
+            self._renew()
             return CaptureOutcome(False, reason=f"sensor: no answer from the capture node for {CAPTURE_TIMEOUT_S:.0f} s")
         answer = future.result()
         return CaptureOutcome(bool(answer.ok), str(answer.capture_id), str(answer.reason))
+
+    def _renew(self) -> None:
+        """Ask as a new participant from now on: see `ros.link`."""
+        before, self._links = self._link, self._links + 1
+        self._link = Link(self._node, self._links)
+        self._client = self._link.node.create_client(Capture, "capture", callback_group=ReentrantCallbackGroup())
+        if before is not None:
+            before.close()
 
 
 class MissionNode(ShelfscanNode):

@@ -21,6 +21,7 @@ from shelfscan.model.geometry import Array, Pose2D, pose2d_of
 from shelfscan.ports import NavResult
 from shelfscan.ros.actions import ActionClient
 from shelfscan.ros.convert import to_pose_stamped
+from shelfscan.ros.link import Link
 from shelfscan.ros.tf import TfListener
 
 #: Nav2's codes for what is found out on this side.
@@ -48,10 +49,12 @@ class Nav2Navigator:
         self, node: Node, *, server_s: float = 10.0, heartbeat_s: float = 8.0, prefix: str = "", dock_id: str = "home_dock"
     ) -> None:
         self._server_s, self._heartbeat_s, self._dock_id = server_s, heartbeat_s, dock_id
-        group = ReentrantCallbackGroup()
         names = {NavigateToPose: "navigate_to_pose", DockRobot: "dock_robot", UndockRobot: "undock_robot"}
         self._names = {kind: f"{prefix}/{name}" for kind, name in names.items()}
-        self._clients = {kind: ActionClient(node, kind, name, callback_group=group) for kind, name in self._names.items()}
+        self._node = node
+        self._link: Link | None = None
+        self._links = 0
+        self._clients = self._made(node)
         self._tf = TfListener(node)
         self._stop = threading.Event()
 
@@ -85,6 +88,22 @@ class Nav2Navigator:
         self._tf.close()
         for client in self._clients.values():
             client.destroy()
+        if self._link is not None:
+            self._link.close()
+
+    def _made(self, node: Node) -> dict[Any, ActionClient]:
+        group = ReentrantCallbackGroup()
+        return {kind: ActionClient(node, kind, name, callback_group=group) for kind, name in self._names.items()}
+
+    def _renew(self) -> None:
+        """Talk to the servers as a new participant: see `ros.link`."""
+        self._links += 1
+        self._node.get_logger().warning(f"the navigation servers do not answer: asked by a new participant ({self._links})")
+        link = Link(self._node, self._links)
+        self._clients = self._made(link.node)
+        if self._link is not None:
+            self._link.close()
+        self._link = link
 
     def _drive(self, kind: Any, goal: Any, timeout_s: float) -> NavResult:
         self._stop.clear()
@@ -103,6 +122,7 @@ class Nav2Navigator:
             # If it is accepted after all, nobody wants it any more.
             accepted.then(_let_go)
         else:
+            self._renew()
             asked = f"{ACCEPT_TRIES} times {min(ACCEPT_S, timeout_s):.0f} s"
             return self._failed(TIMEOUT, f"{name} did not answer the goal within {asked}")
         handle = accepted.value

@@ -119,7 +119,7 @@ def carried(belief: Pmf, since: datetime, until: datetime, moved: Sequence[Moved
             left[0] += p * out[:k].sum()
         out = left
     anything = 1.0 - (1.0 - SURPRISE_A_DAY) ** days
-    return (1 - anything) * out + anything / n
+    return np.asarray((1 - anything) * out + anything / n)
 
 
 def _shift(belief: Pmf, by: int) -> Pmf:
@@ -174,9 +174,9 @@ def rates(maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]]) -> dic
                 seen.setdefault(b.bin_id, []).append((datetime.fromisoformat(b.observed_at.replace("Z", "+00:00")), b.units))
     for bin_id, looks in seen.items():
         sold, days = 0.0, 0.0
-        for (a, before), (b, after) in pairwise(looks):
-            span = (b - a).total_seconds() / DAY_S
-            known = sum(m.delta for m in moved.get(bin_id, ()) if a < m.at <= b)
+        for (then, before), (later, after) in pairwise(looks):
+            span = (later - then).total_seconds() / DAY_S
+            known = sum(m.delta for m in moved.get(bin_id, ()) if then < m.at <= later)
             gone = before + known - after
             if span > 0 and gone >= 0:
                 sold, days = sold + gone, days + span
