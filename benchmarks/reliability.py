@@ -2,8 +2,8 @@
 
     python -m benchmarks.reliability --nights OUT --seeds 31 32 ... [--maps again] [--picture reliability.svg]
 
-``OUT`` holds ``store-SEED`` and ``run-SEED`` (or ``again-SEED``) as ``benchmarks.stores`` leaves them. Statuses and findings are
-put into bands of confidence; a band's share right comes with Wilson's 95 % interval. All of it is of simulated nights.
+``OUT`` holds ``store-SEED`` and ``run-SEED`` (or ``again-SEED``) as ``benchmarks.stores`` leaves them. Statuses and findings
+are put into bands of confidence; a band's share right comes with Wilson's 95 % interval. All of it is of simulated nights.
 """
 
 from __future__ import annotations

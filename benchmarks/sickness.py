@@ -2,9 +2,9 @@
 
     python -m benchmarks.sickness --nights DIR --learn 100001 100002 ... --seeds 31 32 ... [--every 2] [--jobs 2]
 
-``DIR`` holds ``store-SEED`` folders (disorder level 1). Each store is driven once; its captures are then made sick in seven ways,
-one at a time and as badly as the seed says, and processed like any others. What healthy runs measure is learned from the ``--learn``
-seeds only. Measures are kept in ``DIR/health``, so judging anew takes seconds. ``--write`` keeps the baseline as a model.
+``DIR`` holds ``store-SEED`` folders (disorder level 1). Each store is driven once; its captures are then made sick in seven
+ways, one at a time and as badly as the seed says, and processed like any others. What healthy runs measure is learned from the
+``--learn`` seeds only. Measures are kept in ``DIR/health``, so judging anew takes seconds; ``--write`` keeps the baseline.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from scipy.stats import binomtest
 
 from shelfscan.adapters.health_file import save_baseline
 from shelfscan.audit.health import Baseline, diagnose, learned, measured
-from shelfscan.bootstrap import load_references, make_embedder, make_pipeline, make_recogniser
+from shelfscan.bootstrap import load_references, make_detector, make_embedder, make_recogniser, make_tag_reader
 from shelfscan.bundle import load_bundle
 from shelfscan.config import Config, load_config
 from shelfscan.evaluation.speed import render_captures
+from shelfscan.mission.plan import plan_mission
 from shelfscan.model.detections import Detections
 from shelfscan.model.imaging import FrameBundle, HeadFrame
 from shelfscan.model.scan import BayScan
@@ -148,26 +149,23 @@ def one(nights: Path, seed: int, every: int, sick: bool) -> None:
     store = nights / f"store-{seed}"
     bundle, settings = load_bundle(store), config()
     captures = render_captures(store, settings)[::every]
-    pipeline = make_pipeline(bundle, settings)
-    detector = pipeline.detector
-    aisle_of = {}
-    from shelfscan.mission.plan import plan_mission
+    detector = make_detector(settings)
+    recogniser = recogniser_of(bundle, settings)
+    tags = make_tag_reader(settings, bundle.catalogue)
 
-    for v in plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id="m").viewpoints:
-        aisle_of[v.viewpoint_id] = v.aisle_id
+    def pipeline(detector: Any, recogniser: Any) -> ScanPipeline:
+        return ScanPipeline(bundle.store, bundle.catalogue, bundle.planogram, detector, recogniser, tags, damage=False)
+
+    plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id="m")
+    aisle_of = {v.viewpoint_id: v.aisle_id for v in plan.viewpoints}
     for kind in wanted:
         if kind in done:
             continue
         rng = random.Random(f"{seed}/{kind}")
         used, where = make_sick(kind, captures, rng)
-        pipeline._detector = Weak(detector, seed) if kind == "detector_weak" else detector
-        if kind == "new_packaging":
-            known = pipeline._recogniser
-            pipeline._recogniser = other_packs(bundle, settings, rng)
-            scans = scans_of(pipeline, used)
-            pipeline._recogniser = known
-        else:
-            scans = scans_of(pipeline, used)
+        eyes = Weak(detector, seed) if kind == "detector_weak" else detector
+        memory = other_packs(bundle, settings, rng) if kind == "new_packaging" else recogniser
+        scans = scans_of(pipeline(eyes, memory), used)
         light = [replace(s, observations=(), tags=(), coverage=(), fronts=(), checks=(), tops=()).to_json() for s in scans]
         done[kind] = {"measures": measured(scans, bundle.planogram), "light": light, "aisle_of": aisle_of, "where": where}
         out.parent.mkdir(exist_ok=True)
@@ -181,8 +179,12 @@ def other_packs(bundle: Any, settings: Config, rng: random.Random) -> Any:
     changed = rng.sample(skus, len(skus) // 3)
     shuffled = changed[1:] + changed[:1]
     gallery = {**bundle.gallery, **{a: bundle.gallery[b] for a, b in zip(changed, shuffled, strict=True)}}
-    references = load_references(replace(bundle, gallery=gallery))
-    return make_recogniser(settings, make_embedder(settings), references, hurried=True)
+    return recogniser_of(replace(bundle, gallery=gallery), settings)
+
+
+def recogniser_of(bundle: Any, settings: Config) -> Any:
+    """A recogniser that knows a bundle's gallery."""
+    return make_recogniser(settings, make_embedder(settings), load_references(bundle), hurried=True)
 
 
 def judge(nights: Path, learn: list[int], seeds: list[int]) -> tuple[Baseline, dict[str, list[list[str]]]]:

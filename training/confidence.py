@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 from shelfscan.adapters.confidence_file import save_confidence
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.adapters.units_file import load_units_model
-from shelfscan.audit.confidence import ConfidenceModel, Table, finding_key, status_key, status_raw
+from shelfscan.audit.confidence import UNTRIED, ConfidenceModel, Table, finding_key, status_key, status_raw
 from shelfscan.audit.match import BinMatch
 from shelfscan.paths import shared_file
 from shelfscan.sim.labels import training_bundle
@@ -27,6 +27,9 @@ from shelfscan.stock.project import StockProjector, next_door
 GROUP = 30
 #: A kind of finding that came up less often gets no table: nothing is claimed of it.
 LEAST = 15
+
+#: False alarms per 1,000 bins that a list may hold: a little less than is promised.
+FALSE_ALARMS = 1.5
 
 Told = dict[str, list[tuple[float, bool]]]
 
@@ -83,6 +86,20 @@ def table(cases: list[tuple[float, bool]]) -> Table:
     return tuple(sorted(out.items()))
 
 
+def alarm_from(model: ConfidenceModel, told: Told, bins: int) -> float:
+    """The lowest confidence from which on findings bring no more false alarms than wanted, on these very nights."""
+    sure: list[tuple[float, bool]] = []
+    for key, cases in told.items():
+        if key.startswith("finding/") or key in ("status/LOW", "status/OUT_OF_STOCK"):
+            untried = UNTRIED if key.startswith("finding/") else 1.0
+            sure += [(round(model.right(key, raw, untried), 3), ok) for raw, ok in cases]
+    for threshold in sorted({p for p, _ in sure}):
+        wrong = sum(1 for p, ok in sure if p >= threshold and not ok)
+        if 1000 * wrong / bins <= FALSE_ALARMS:
+            return threshold
+    return 1.0
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,13 +110,15 @@ def main() -> None:
     told: Told = defaultdict(list)
     bins = sum(night(args.nights / f"store-{s}", args.nights / f"run-{s}", told) for s in args.seeds)
     tables = {k: table(v) for k, v in told.items() if len(v) >= LEAST}
+    model = ConfidenceModel(tables, alarm_from(ConfidenceModel(tables), told, bins))
     facts = {
         "seeds": args.seeds,
         "bins": bins,
         "cases": {k: [len(v), sum(ok for _, ok in v)] for k, v in sorted(told.items())},
         "note": "simulated nights at disorder level 1; a site corrects this with its own recounts",
     }
-    save_confidence(args.out, ConfidenceModel(tables), facts)
+    save_confidence(args.out, model, facts)
+    print(f"alarms from {model.alarm_from}")
     for key in sorted(told):
         n, right = len(told[key]), sum(ok for _, ok in told[key])
         print(f"{key}: {right} of {n} right{'' if key in tables else ' (too few: no table)'} {tables.get(key, '')}")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfscan.adapters.confidence_file import load_confidence, save_confidence
-from shelfscan.audit.confidence import ALARM_FROM, IDENTITY, UNTRIED, ConfidenceModel, shifted, status_raw
+from shelfscan.audit.confidence import IDENTITY, UNTRIED, ConfidenceModel, shifted, status_raw
 from shelfscan.audit.match import BinMatch
 from shelfscan.errors import BadInput
 from shelfscan.model.stock import BinState, BinStatus, Finding
@@ -43,7 +43,7 @@ def test_without_tables_nothing_changes_and_everything_is_an_alarm() -> None:
 def test_what_is_not_sure_is_no_alarm() -> None:
     nothing = BinMatch((), 1.0)
     sure = MODEL.finding(finding("turned", 0.99), state(), nothing, frozenset())
-    assert sure.alarm and sure.confidence == 0.98 >= ALARM_FROM
+    assert sure.alarm and sure.confidence == 0.98 >= MODEL.alarm_from
     assert not MODEL.finding(finding("turned", 0.9), state(), nothing, frozenset()).alarm
     untried = MODEL.finding(finding("damaged", 0.99), state(), nothing, frozenset())
     assert untried.confidence == UNTRIED and not untried.alarm

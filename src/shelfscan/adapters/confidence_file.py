@@ -18,6 +18,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     tables: dict[str, Annotated[list[tuple[Share, Share]], Field(min_length=1)]]
+    alarm_from: Share = 0.95
     learned_from: dict[str, Any] = {}
 
 
@@ -33,10 +34,15 @@ def load_confidence(path: Path) -> ConfidenceModel:
         raw = [r for r, _ in table]
         if raw != sorted(set(raw)):
             raise BadInput(f"{path}: tables.{key}: expected raw values that rise")
-    return ConfidenceModel({k: tuple((r, p) for r, p in t) for k, t in f.tables.items()})
+    return ConfidenceModel({k: tuple((r, p) for r, p in t) for k, t in f.tables.items()}, f.alarm_from)
 
 
 def save_confidence(path: Path, model: ConfidenceModel, learned_from: dict[str, Any]) -> None:
     """Write the tables with what they were learned from."""
     tables = {k: [list(x) for x in t] for k, t in sorted(model.tables.items())}
-    write_atomic(path, (json.dumps({"tables": tables, "learned_from": learned_from}, indent=1) + "\n").encode())
+    write_atomic(
+        path,
+        (
+            json.dumps({"alarm_from": model.alarm_from, "tables": tables, "learned_from": learned_from}, indent=1) + "\n"
+        ).encode(),
+    )

@@ -15,8 +15,6 @@ from shelfscan.audit.match import BinMatch
 from shelfscan.model.stock import BinState, BinStatus, Finding
 
 Table = tuple[tuple[float, float], ...]
-#: A finding at least so sure is an alarm; what is less sure is something to check on the way.
-ALARM_FROM = 0.95
 #: Of a kind of finding nothing was learned of, no more is claimed than this.
 UNTRIED = 0.6
 
@@ -24,9 +22,11 @@ UNTRIED = 0.6
 @dataclass(frozen=True)
 class ConfidenceModel:
     """``tables``: by key, (raw, share right) with rising raw values; in between a straight line. Without tables nothing changes
-    and every finding is an alarm."""
+    and every finding is an alarm. With them a finding is one from ``alarm_from`` on; what is less sure is something to check on
+    the way."""
 
     tables: Mapping[str, Table] = field(default_factory=dict)
+    alarm_from: float = 0.95
 
     def right(self, key: str, raw: float, untried: float = 1.0) -> float:
         """The share of cases with this raw confidence that are right; without a table no more than ``untried``."""
@@ -56,7 +56,7 @@ class ConfidenceModel:
             sure = state.confidence
         else:
             sure = self.right(finding_key(finding, match, next_door), finding.confidence, UNTRIED)
-        return replace(finding, confidence=round(sure, 3), alarm=sure >= ALARM_FROM)
+        return replace(finding, confidence=round(sure, 3), alarm=sure >= self.alarm_from)
 
 
 def status_key(state: BinState, stale: bool) -> str:
@@ -102,7 +102,7 @@ def shifted(model: ConfidenceModel, outcomes: Sequence[tuple[str, float, bool]],
             shift -= slope / curve
         base = tables.get(key) or ((0.0, 0.001), (1.0, 0.999))
         tables[key] = tuple((r, _moved(p, shift)) for r, p in base)
-    return ConfidenceModel(tables)
+    return ConfidenceModel(tables, model.alarm_from)
 
 
 def _moved(p: float, shift: float) -> float:
