@@ -190,6 +190,11 @@ def recogniser_of(bundle: Any, settings: Config) -> Any:
 def judge(nights: Path, learn: list[int], seeds: list[int]) -> tuple[Baseline, dict[str, list[list[str]]]]:
     """The baseline, and per kind of night what was found in each."""
     read = {s: json.loads((nights / "health" / f"{s}.json").read_text()) for s in [*learn, *seeds]}
+    for nights_of in read.values():
+        for night in nights_of.values():
+            scans = [BayScan.from_json(x) for x in night["light"]]
+            # What the pictures themselves measure is worked out anew: rules change, pictures do not.
+            night["measures"] |= measured(scans, {})
     baseline = learned([read[s]["healthy"]["measures"] for s in learn])
     found: dict[str, list[list[str]]] = {}
     for s in seeds:

@@ -22,6 +22,7 @@ from shelfscan.ports import Detector, Embedder, Ledger, PeopleFinder, TagReader
 
 if TYPE_CHECKING:
     from shelfscan.adapters._tensorrt import EngineOptions
+    from shelfscan.audit.health import Sickness
     from shelfscan.mission.plan import Planned
     from shelfscan.mission.sight import KeepOut
     from shelfscan.model.store import Store
@@ -258,6 +259,24 @@ def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:
     own = bundle.root / "confidence.json"
     sure = load_confidence(own if own.is_file() else shared_file("models", "confidence.json"))
     return StockProjector(bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission_id, units=units, sure=sure)
+
+
+def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[str, float], list[Sickness]]:
+    """What a run measured of its own cameras, and what that says; the store's own baseline counts before the shipped one."""
+    from shelfscan.adapters.health_file import load_baseline
+    from shelfscan.audit.health import diagnose, measured
+    from shelfscan.mission.machine import project
+    from shelfscan.model.scan import BayScan
+    from shelfscan.paths import shared_file
+
+    events = [s.event for s in ledger.read(kinds=("bay_scan",)) if s.event.payload.get("mission_id") == mission_id]
+    scans = [BayScan.from_json(dict(e.payload)) for e in events]
+    progress = project(ledger.read(kinds=("mission.started",)), mission_id)
+    aisle_of = {v.viewpoint_id: v.aisle_id for v in progress.plan.viewpoints} if progress is not None else {}
+    own = bundle.root / "health.json"
+    baseline = load_baseline(own if own.is_file() else shared_file("models", "health.json"))
+    measures = measured(scans, bundle.planogram)
+    return measures, diagnose(measures, baseline, scans, aisle_of)
 
 
 def open_ledger(run_dir: Path, site: str) -> Ledger:

@@ -6,10 +6,10 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
+from benchmarks.forecast import backtest, sales
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.forecast import backtest, sales
 from shelfscan.stock.forecast import Day, Demand, learn, pinball, stock_out
 
 FIRST = date(2026, 1, 5)

@@ -26,6 +26,7 @@ LEAST_CAPTURES, LEAST_PAIRS = 4, 12
 DEVIATIONS = 5.0
 FLOORS: Mapping[str, float] = {
     "sharpness": 0.35,  # logarithm: 30 % less
+    "detail": 0.3,  # logarithm, of the best quarter of the picture
     "cell": 0.45,  # logarithm, of one part of the picture against the others
     "rows_px": 0.5,
     "offset_x_m": 0.006,
@@ -81,6 +82,7 @@ def _pictures(head: str, scans: Sequence[BayScan]) -> dict[str, float]:
     detail = np.array([[q.get(k, np.nan) for k in cells] for q in here])
     if detail.size:
         share = np.log(np.maximum(detail, 1e-3)) - np.log(np.maximum(np.nanmean(detail, axis=1, keepdims=True), 1e-3))
+        out[f"{head}.detail"] = float(np.log(np.quantile(np.nanmedian(detail, axis=0), 0.75)))
         out |= dict(zip(cells, np.nanmedian(share, axis=0).tolist(), strict=True))
     rows = [q[f"{head}.rows_px"] for q in here if f"{head}.rows_px" in q]
     if len(rows) >= LEAST_CAPTURES:
@@ -175,14 +177,16 @@ def _lens(head: str, measures: Mapping[str, float], baseline: Baseline, far: Map
     cells = {k: v for k, v in far.items() if k.startswith(f"{head}.cell_")}
     name = f"{head}.sharpness"
     bad = sorted(k for k, v in cells.items() if v < -1)
-    if bad:
+    # Out of focus the whole picture is soft, its best part too; under a smear the rest is as sharp as ever.
+    soft = far.get(f"{head}.detail", 0.0) < -1
+    if bad and not soft:
         where = ", ".join(sorted({_part(k) for k in bad}))
         text = f"the {where} of camera {head}'s pictures has lost its detail: clean the lens"
         return [Sickness("lens_smear", head, text, -min(cells.values()))]
-    if far[name] < -1:
+    if far[name] < -1 or soft:
         left = math.exp(measures[name] - baseline.usual[name][0])
         text = f"camera {head} is {1 - left:.0%} less sharp than usual: clean the lens, check its focus"
-        return [Sickness("defocus", head, text, -far[name])]
+        return [Sickness("defocus", head, text, max(-far[name], -far.get(f"{head}.detail", 0.0)))]
     return []
 
 
@@ -202,9 +206,11 @@ def _stereo(head: str, measures: Mapping[str, float], baseline: Baseline, far: M
 
 def _moved(pair: str, measures: Mapping[str, float], baseline: Baseline, far: Mapping[str, float]) -> list[Sickness]:
     mine = {k.partition(".")[2]: v for k, v in far.items() if k.startswith(f"{pair}.")}
-    worst = max(mine, key=lambda k: abs(mine[k]))
-    if abs(mine[worst]) <= 1:
+    out = {k for k, v in mine.items() if abs(v) > 1}
+    if not out:
         return []
+    # A camera that was turned has its goods elsewhere in depth as well; stereo that drifted has them there alone.
+    worst = max(out - {"offset_y_m"} or out, key=lambda k: abs(mine[k]))
     heads = pair.replace("-", " and ")
     off = measures[f"{pair}.{worst}"] - baseline.usual[f"{pair}.{worst}"][0]
     if worst == "offset_y_m":

@@ -9,13 +9,14 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from shelfscan import __version__
+from shelfscan.bootstrap import check_health
 from shelfscan.config import Config
 from shelfscan.mission.machine import Progress, describe
 from shelfscan.model.bundle import Bundle
@@ -60,7 +61,10 @@ def finish_run(
     for stored in ledger.read():
         projector.add_event(stored.event)
     stock_map = projector.stock_map(now_ns)
-    report = _report(bundle, stock_map, progress, seconds, mode, timings or {}, sync)
+    measures, sick = check_health(bundle, ledger, stock_map.mission_id)
+    health = {"measures": measures, "sick": [asdict(s) for s in sick]}
+    write_atomic(run_dir / "health.json", (json.dumps(health, indent=1) + "\n").encode())
+    report = _report(bundle, stock_map, progress, seconds, mode, timings or {}, sync) | {"health": health["sick"]}
     write_map_files(run_dir, bundle, stock_map)
     write_atomic(run_dir / "config.yaml", config.to_yaml().encode())
     write_report(run_dir, report)
@@ -88,7 +92,10 @@ def write_report(run_dir: Path, report: Mapping[str, Any]) -> None:
     write_atomic(run_dir / "report.html", render_report(dict(report)).encode())
 
 
-EXCEPTION_COLUMNS = ("bin_id", "sku", "name", "type", "confidence", "units", "capacity", "value", "suggestion", "evidence")
+EXCEPTION_COLUMNS = (
+    *("bin_id", "sku", "name", "type", "confidence", "units", "capacity", "value", "suggestion", "evidence"),
+    "alarm",
+)
 
 
 def exceptions(bundle: Bundle, stock_map: StockMap) -> list[dict[str, Any]]:
@@ -96,7 +103,8 @@ def exceptions(bundle: Bundle, stock_map: StockMap) -> list[dict[str, Any]]:
     states = {b.bin_id: b for b in stock_map.bins}
     out = []
     for f in stock_map.findings:
-        out.append(_exception(bundle, states[f.bin_id], f.type, f.confidence, f.value, f.suggestion, f.evidence))
+        row = _exception(bundle, states[f.bin_id], f.type, f.confidence, f.value, f.suggestion, f.evidence)
+        out.append({**row, "alarm": int(f.alarm)})
     for b in stock_map.bins:
         if b.status is BinStatus.UNSEEN:
             out.append(_exception(bundle, b, "unseen", 1.0, 0.0, f"not seen: {b.reason}", b.evidence[0] if b.evidence else ""))
@@ -118,6 +126,7 @@ def _exception(
         "value": value,
         "suggestion": suggestion,
         "evidence": evidence,
+        "alarm": 0,
     }
 
 

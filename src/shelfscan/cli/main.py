@@ -17,6 +17,8 @@ from shelfscan.cli import (
     doctor,
     enrol,
     evaluate,
+    health,
+    history,
     label,
     missions,
     models,
@@ -55,6 +57,7 @@ app.add_typer(enrol.app, name="gallery")
 app.add_typer(retention.app, name="retention")
 app.add_typer(pilot.app, name="pilot")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(health.app, name="health")
 app.add_typer(missions.app, name="missions")
 app.add_typer(schedule.app, name="schedule")
 store.app.command("blank")(survey.blank)
@@ -62,6 +65,8 @@ store.app.command("survey")(survey.survey)
 store.app.command("plan")(plan.plan)
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
+app.command("history")(history.history)
+app.command("forecast")(history.forecast)
 app.command("overdue")(missions.overdue)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)

@@ -275,6 +275,8 @@ def run(
         print_json({"run_dir": str(out_dir), **outcome.report})
     else:
         out.print(f"{out_dir}: {summary_line(dict(outcome.report))}", highlight=False, soft_wrap=True)
+    for s in outcome.report["health"]:
+        err.print(f"shelfscan: {s['kind']} ({s['where']}): {s['text']}", highlight=False, markup=False, soft_wrap=True)
     sync = outcome.report["sync"]
     if sync is not None and sync["state"] == "degraded":
         text = f"the run is complete, but not synced: {sync['text']}; later: shelfscan sync {out_dir}"

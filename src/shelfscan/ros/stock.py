@@ -10,12 +10,14 @@ from shelfscan_msgs.msg import Finding, StockMap
 from shelfscan_msgs.srv import GetBin, GetStock
 from visualization_msgs.msg import MarkerArray
 
-from shelfscan.bootstrap import make_projector, open_ledger
+from shelfscan.audit.health import Sickness
+from shelfscan.bootstrap import check_health, make_projector, open_ledger
 from shelfscan.model import stock as beliefs
 from shelfscan.ros import qos
 from shelfscan.ros.convert_results import bin_state_msg, finding_msg, markers_msg, stock_map_msg
 from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
 from shelfscan.stock.follow import MapFollower
+from shelfscan.stock.project import iso_utc
 
 POLL_S = 0.3
 #: At most this share of the time goes into projecting, however large the store.
@@ -31,8 +33,9 @@ class StockNode(ShelfscanNode):
         super().__init__("stock")
 
     def acquire(self) -> None:
-        bundle = self.load_store()
+        self._bundle = bundle = self.load_store()
         self._store = bundle.store
+        self._judged, self._sick = 0, list[Sickness]()
         self._ledger = open_ledger(self.run_dir, bundle.store.site)
         self._follower = MapFollower(self._ledger, lambda mission_id: make_projector(bundle, mission_id))
         self._map: beliefs.StockMap | None = None
@@ -70,7 +73,24 @@ class StockNode(ShelfscanNode):
                 self._publish(self._map)
             took_s = time.monotonic() - began
             pause_s = max(POLL_S, took_s / MAX_LOAD)
-            self.report(Level.OK, "following the ledger", mission=self._follower.mission_id, seconds=round(took_s, 3))
+            if self._follower.ended_seq > self._judged:
+                self._judged = self._follower.ended_seq
+                self._sick = self._judge()
+            facts = {"mission": self._follower.mission_id, "seconds": round(took_s, 3)}
+            if self._sick:
+                self.report(Level.WARN, "; ".join(f"{s.kind} ({s.where}): {s.text}" for s in self._sick), **facts)
+            else:
+                self.report(Level.OK, "following the ledger", **facts)
+
+    def _judge(self) -> list[Sickness]:
+        """Whether the mission that ended shows a sick robot; each sickness is told as a finding that names camera or aisle."""
+        mission_id = self._follower.mission_id
+        _, sick = check_health(self._bundle, self._ledger, mission_id)
+        for s in sick:
+            name = f"health/{s.kind}/{s.where}"
+            finding = beliefs.Finding(name, "", s.kind, "sensor", 0.95, 0.0, f"{s.where}: {s.text}")
+            self._findings.publish(finding_msg(finding, iso_utc(time.time_ns())))
+        return sick
 
     def _publish(self, stock_map: beliefs.StockMap) -> None:
         self._maps.publish(stock_map_msg(stock_map))

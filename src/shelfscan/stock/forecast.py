@@ -13,11 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import nbinom
+
+from shelfscan.model.stock import BinStatus, StockMap
+from shelfscan.stock.history import Moved
 
 Pmf = NDArray[np.float64]
 #: A day counts half after so many days.
@@ -202,3 +206,43 @@ def _sold(left: Pmf, wanted: Pmf) -> Pmf:
 def pinball(q: float, said: float, was: float) -> float:
     """The quantile loss."""
     return (q if was >= said else q - 1) * (was - said)
+
+
+def days_of(maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]], zone: tzinfo) -> dict[str, list[Day]]:
+    """Each SKU's days from the nights' counts and the movements known of its bins.
+
+    Where the warehouse system tells of sales, they are the days. Else what went between two looks is spread over the days in
+    between; where more stood there the second time, somebody refilled, and the days tell nothing.
+    """
+    sold: dict[str, dict[date, float]] = {}
+    empty: dict[str, set[date]] = {}
+    looks: dict[tuple[str, str], list[tuple[datetime, float, bool]]] = {}
+    for night in sorted(maps, key=lambda m: m.created_at):
+        for b in night.bins:
+            if b.status is not BinStatus.UNSEEN and b.observed_at:
+                at = datetime.fromisoformat(b.observed_at.replace("Z", "+00:00"))
+                looks.setdefault((b.sku, b.bin_id), []).append((at, b.units, b.status is BinStatus.OUT_OF_STOCK))
+    for (sku, bin_id), seen in looks.items():
+        told = [m for m in moved.get(bin_id, ()) if m.delta < 0]
+        for (then, before, _), (later, after, out) in pairwise(seen):
+            span = [then.astimezone(zone).date() + timedelta(days=k) for k in range((later - then).days + 1)]
+            # Nights end in the small hours: what sold since belongs to the days before.
+            days = span[: max(1, round((later - then).total_seconds() / 86400))]
+            if out:
+                empty.setdefault(sku, set()).add(days[-1])
+            if told:
+                continue
+            gone = before + sum(m.delta for m in moved.get(bin_id, ()) if then < m.at <= later) - after
+            if gone >= 0:
+                for d in days:
+                    here = sold.setdefault(sku, {})
+                    here[d] = here.get(d, 0.0) + gone / len(days)
+        first = min((t for t, _, _ in seen), default=None)
+        if told and first is not None:
+            last = max(m.at for m in told).astimezone(zone).date()
+            day = first.astimezone(zone).date()
+            while day <= last:
+                here = sold.setdefault(sku, {})
+                here[day] = here.get(day, 0.0) - sum(m.delta for m in told if m.at.astimezone(zone).date() == day)
+                day += timedelta(days=1)
+    return {s: [Day(d, n, d in empty.get(s, ())) for d, n in sorted(found.items())] for s, found in sold.items()}
