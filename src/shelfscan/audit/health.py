@@ -61,6 +61,8 @@ class Baseline:
 def measured(scans: Iterable[BayScan], planogram: Planogram) -> dict[str, float]:
     """Measures of a run by name, such as ``low.sharpness`` or ``low-high.offset_x_m``; those that cannot be told are absent."""
     scans = [s for s in latest_per_viewpoint(scans) if s.quality]
+    if len(scans) < LEAST_CAPTURES:
+        return {}
     heads = sorted({k.partition(".")[0] for s in scans for k in s.quality})
     out: dict[str, float] = {}
     for head in heads:

@@ -28,6 +28,7 @@ from shelfscan.wms import outbox
 from shelfscan.wms.port import WmsClient
 from shelfscan.wms.report import SyncReport
 from shelfscan.wms.rules import Decision, to_ns
+from shelfscan.wms.signals import Signal
 from shelfscan.wms.sync import decide, sync_run
 
 NAMES = tuple(n for n in get_args(WmsConfig.model_fields["name"].annotation) if n != "none")
@@ -280,6 +281,8 @@ def _show(run_dir: Path, report: SyncReport, everything: bool) -> None:
     data = report.to_json(equal=everything)
     if data["lines"]:
         _print_table(data["lines"])
+    if report.signals:
+        _print_signals(report.signals)
     for title, names in (
         ("locations no shelf place is mapped to", report.unmapped_locations),
         ("shelf places without a location", report.unmapped_bins),
@@ -294,6 +297,20 @@ def _show(run_dir: Path, report: SyncReport, everything: bool) -> None:
             out.print(f"{counts['held']} wait for a person: shelfscan review list {run_dir}", highlight=False)
     else:
         typer.echo(f"shelfscan: {report.text}", err=True)
+
+
+def _print_signals(signals: Sequence[Signal], most: int = 20) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("signal", "location", "product"):
+        table.add_column(title, overflow="fold")
+    table.add_column("worth", justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold", ratio=1)
+    for s in signals[:most]:
+        table.add_row(s.kind, s.location_code, s.sku, f"{s.value:.2f}", f"{s.text} ({s.confidence:.0%} sure)")
+    console = out if out.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
+    console.print(table)
+    if len(signals) > most:
+        console.print(f"the first {most} of {len(signals)} signals; all: --json", highlight=False)
 
 
 def _print_table(lines: Sequence[Mapping[str, Any]]) -> None:

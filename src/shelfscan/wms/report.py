@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shelfscan.wms.signals import Signal
+
 OUTCOMES = ("equal", "posted", "held", "recount", "ignored", "pending", "rejected", "conflict")
 
 
@@ -54,6 +56,7 @@ class SyncReport:
     lines: tuple[SyncLine, ...]
     unmapped_locations: tuple[str, ...] = ()
     unmapped_bins: tuple[str, ...] = ()
+    signals: tuple[Signal, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -81,4 +84,5 @@ class SyncReport:
             "unmapped_locations": list(self.unmapped_locations),
             "unmapped_bins": list(self.unmapped_bins),
             "lines": lines,
+            "signals": [{**asdict(s), "bins": list(s.bins)} for s in self.signals],
         }

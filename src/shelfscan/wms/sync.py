@@ -33,6 +33,7 @@ from shelfscan.wms.rules import (
     reconcile,
     unmapped,
 )
+from shelfscan.wms.signals import signals_of
 
 _OUTCOME = {
     Outcome.EQUAL: "equal",
@@ -286,7 +287,10 @@ class _Sync:
             out.append(self._line(line) if entry is None or sent is None else self._sent_line(entry, sent, line))
         out += [self._sent_line(entry, sent, None) for entry, sent in on_the_way.values()]
         here, there = unmapped(self._bundle.wms, view, self._bundle.store.places) if view else ((), ())
-        report = SyncReport(self._mission, self._wms, "degraded" if trouble else "done", "", dry_run, tuple(out), here, there)
+        states = {b.bin_id: b for b in self._map.bins}
+        told = signals_of(lines, view, states, self._bundle.planogram, self._bundle.catalogue) if view else []
+        state = "degraded" if trouble else "done"
+        report = SyncReport(self._mission, self._wms, state, "", dry_run, tuple(out), here, there, tuple(told))
         said = ", ".join(f"{n} {outcome}" for outcome, n in report.counts.items() if n) or "nothing compared"
         if trouble:
             said = f"{self._wms}: {trouble} ({said}; nothing is lost, sync again)"

@@ -1,0 +1,133 @@
+"""Sick robots, on scans made of numbers: each sickness is told and placed, and a healthy night tells nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from shelfscan.adapters.health_file import load_baseline, save_baseline
+from shelfscan.audit.health import Baseline, diagnose, learned, measured
+from shelfscan.errors import BadInput
+from shelfscan.model.detections import Candidate
+from shelfscan.model.planogram import PlanogramLine
+from shelfscan.model.scan import BayScan, BinCoverage, Observation
+from shelfscan.paths import shared_file
+from shelfscan.perception.quality import CELL_COLUMNS, CELL_ROWS, row_offset_px
+
+FULL = (1 << 128) - 1
+PLANOGRAM = {f"b{n}": PlanogramLine(f"b{n}", f"S{n}", 4, 1, 3) for n in range(20)}
+AISLE = {f"V{n:02d}": "A01" if n < 6 else "A02" for n in range(12)}
+
+
+def night(
+    seed: int,
+    *,
+    sharp: float = 1.0,
+    smear: tuple[int, int] | None = None,
+    offset: tuple[float, float, float] = (0, 0, 0),
+    rows_px: float = 0.3,
+    dark: range = range(0),
+    boxes: float = 1.0,
+    like: float = 0.84,
+) -> list[BayScan]:
+    """A run of twelve captures by two heads; what is sick is head ``high`` unless it is all."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for n in range(12):
+        quality: dict[str, float] = {}
+        for head in ("low", "high"):
+            ill = head == "high"
+            level = rng.normal(1, 0.05) * (sharp if ill else 1.0)
+            quality[f"{head}.sharpness"] = 1200 * level
+            quality[f"{head}.brightness"] = 110 * rng.normal(1, 0.05) * (0.35 if n in dark else 1.0)
+            quality[f"{head}.rows_px"] = rng.normal(rows_px if ill else 0.3, 0.05)
+            for r in range(CELL_ROWS):
+                for c in range(CELL_COLUMNS):
+                    soft = 0.3 if ill and smear == (r, c) else 1.0
+                    quality[f"{head}.cell_{r}_{c}"] = 20 * np.sqrt(level) * rng.normal(1, 0.15) * soft
+        observations = []
+        for k in range(round(8 * boxes)):
+            face = np.array([0.1 * k + n, 0.02, 0.2 + 0.15 * (k % 6)])
+            for head in ("low", "high"):
+                moved = face + np.array(offset) * (head == "high") + rng.normal(0, 0.001, 3)
+                where = (float(moved[0]), float(moved[1]), float(moved[2]))
+                score = float(np.clip(rng.normal(like, 0.05), 0, 1))
+                candidate = (Candidate(f"S{k}", score),)
+                observations.append(
+                    Observation(f"{n}/{k}/{head}", head, "G", (0, 0, 9, 9), 0.9, where, where, (0.06, 0.1), 0.9, 0.1, candidate)
+                )
+        coverage = tuple(BinCoverage(f"b{(3 * n + i) % 20}", FULL, 0) for i in range(3))
+        out.append(BayScan("m", f"V{n:02d}", f"c{n}", n, (), tuple(observations), (), coverage, quality=quality))
+    return out
+
+
+@pytest.fixture(scope="module")
+def baseline() -> Baseline:
+    return learned([measured(night(s), PLANOGRAM) for s in range(6)])
+
+
+def told(scans: list[BayScan], baseline: Baseline) -> list[tuple[str, str]]:
+    return [(s.kind, s.where) for s in diagnose(measured(scans, PLANOGRAM), baseline, scans, AISLE)]
+
+
+def test_a_healthy_night_tells_nothing(baseline: Baseline) -> None:
+    assert [told(night(s), baseline) for s in range(100, 130)] == [[]] * 30
+
+
+@pytest.mark.parametrize("seed", range(200, 205))
+def test_each_sickness_is_told_and_placed(baseline: Baseline, seed: int) -> None:
+    assert told(night(seed, sharp=0.25), baseline) == [("defocus", "high")]
+    assert told(night(seed, smear=(2, 1)), baseline) == [("lens_smear", "high")]
+    assert told(night(seed, offset=(0.016, 0, 0)), baseline) == [("camera_turned", "high and low")]
+    assert told(night(seed, offset=(0, 0.02, 0)), baseline) == [("calibration_drift", "high and low")]
+    assert told(night(seed, rows_px=1.4), baseline) == [("calibration_drift", "high")]
+    assert told(night(seed, dark=range(2, 5)), baseline) == [("lamp_out", "A01")]
+    assert told(night(seed, boxes=0.65), baseline) == [("detector_weak", "all cameras")]
+    assert told(night(seed, like=0.76), baseline)[0][0] == "new_packaging"
+
+
+def test_one_dark_picture_is_no_lamp_and_few_captures_say_nothing(baseline: Baseline) -> None:
+    assert told(night(1, dark=range(4, 5)), baseline) == []
+    assert measured(night(1)[:3], PLANOGRAM) == {}
+    assert diagnose({}, baseline, [], {}) == []
+    assert measured([replace(s, quality={}) for s in night(1)], PLANOGRAM) == {}
+
+
+def test_without_a_baseline_only_what_a_run_shows_by_itself_is_told() -> None:
+    scans = night(1, sharp=0.2, dark=range(2, 5))
+    assert [(s.kind, s.where) for s in diagnose(measured(scans, PLANOGRAM), Baseline(), scans, AISLE)] == [("lamp_out", "A01")]
+
+
+def test_two_nights_are_no_baseline() -> None:
+    assert learned([measured(night(s), PLANOGRAM) for s in range(2)]).usual == {}
+
+
+@pytest.mark.parametrize("down_px", [-1.5, 0.0, 0.4, 2.0])
+def test_how_far_the_rows_of_a_stereo_pair_are_apart(down_px: float) -> None:
+    rng = np.random.default_rng(3)
+    scene = cv2.GaussianBlur(rng.integers(0, 255, (720, 1400)).astype(np.uint8), (0, 0), 2.0)
+    scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)
+    left = scene[:, 60:1340]
+    M = np.array([[1, 0, -60.0 - 40], [0, 1, down_px]])
+    right = cv2.warpAffine(scene, M, (1280, 720), flags=cv2.INTER_CUBIC)
+    found = row_offset_px(np.ascontiguousarray(left), right)
+    assert found == pytest.approx(down_px, abs=0.15)
+    assert row_offset_px(np.zeros((720, 1280), np.uint8), right) is None
+
+
+def test_files(tmp_path: Path, baseline: Baseline) -> None:
+    path = tmp_path / "health.json"
+    save_baseline(path, baseline, {"n": 6})
+    again = load_baseline(path)
+    assert again.runs == 6 and again.usual.keys() == baseline.usual.keys()
+    path.write_text(json.dumps({"usual": {"low.sharpness": [1.0, -2.0]}, "runs": 3}))
+    with pytest.raises(BadInput, match=r"usual.low.sharpness"):
+        load_baseline(path)
+    assert {"low.sharpness", "high.rows_px", "high-low.offset_x_m", "all.boxes"} <= set(
+        load_baseline(shared_file("models", "health.json")).usual
+    )
