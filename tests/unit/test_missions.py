@@ -173,3 +173,45 @@ def test_rescan_asks_for_what_was_not_seen(tmp_path: Path) -> None:
     assert code == 2 and "no bin 'nothing'" in text and not Path(out).exists()
     code, text = call("run", "--store", str(DEMO), "--out", out, "--direct", "--resume", "--aisle", "A01")
     assert code == 2 and "--resume" in text
+
+
+def test_the_history_of_findings_and_of_one_bin(tmp_path: Path) -> None:
+    run = finished(tmp_path, "one", "2026-09-20T03:00:00Z", 3)
+    data = json.loads((run.dir / "stock_map.json").read_text())
+    for name, day in (("two", 25), ("three", 26)):
+        other = tmp_path / name
+        other.mkdir()
+        (other / "run.json").write_text((run.dir / "run.json").read_text().replace("2026-09-20", f"2026-09-{day}"))
+        later = {**data, "mission_id": f"m-{name}", "created_at": f"2026-09-{day}T05:00:00.000Z"}
+        for b in later["bins"]:
+            b["observed_at"] = f"2026-09-{day}T04:00:00.000Z" if b["observed_at"] else ""
+        (other / "stock_map.json").write_text(json.dumps(later))
+    folder, store = str(tmp_path), str(DEMO)
+    found = json.loads(call("history", folder, "--store", store, "--json")[1])
+    assert found["nights"] == 3
+    assert {f["state"] for f in found["findings"]} == {"still there"} and {f["nights"] for f in found["findings"]} == {3}
+    looks = json.loads(call("history", folder, "--store", store, "--bin", run.empty, "--json")[1])
+    assert [n["status"] for n in looks["nights"]] == ["OUT_OF_STOCK"] * 3 and looks["now"]["looks"] == 3
+    never = json.loads(call("history", folder, "--store", store, "--bin", run.hidden, "--json")[1])
+    assert never["now"]["age_h"] is None and never["nights"][0]["units"] is None
+    code, text = call("history", folder, "--store", store, "--bin", "nowhere")
+    assert code == 2 and "no bin 'nowhere'" in text
+    (tmp_path / "two" / "stock_map.json").write_text("{")
+    fewer = CliRunner().invoke(app, ["history", folder, "--store", store, "--json"])
+    assert fewer.exit_code == 0 and '"nights": 2' in fewer.output, "a broken night is left out, the rest is used"
+
+    code, text = call("forecast", folder, "--store", store, "--opening", "20-8")
+    assert code == 2 and "full hours such as 8-20" in text
+    table = tmp_path / "forecast.csv"
+    code, text = call("forecast", folder, "--store", store, "--csv", str(table))
+    assert code == 0 and table.read_text().startswith("sku,units,sold_a_day,early,likely,late,unseen")
+
+
+def test_a_single_night_is_no_forecast(tmp_path: Path) -> None:
+    finished(tmp_path, "one", "2026-09-20T03:00:00Z", 1)
+    code, text = call("forecast", str(tmp_path), "--store", str(DEMO))
+    assert code == 2 and "two at least" in text
+    code, text = call("health", "learn", str(tmp_path), "--store", str(DEMO), "--out", str(tmp_path / "h.json"))
+    assert code == 2 and "three at least" in text and not (tmp_path / "h.json").exists()
+    code, text = call("health", "show", str(tmp_path / "one"))
+    assert code == 2 and "too few captures" in text
