@@ -8,6 +8,7 @@ and the angles. All of it is of *rectified* pictures, which the processing expec
 from __future__ import annotations
 
 import math
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,8 @@ class _Robot(_Doc):
     drive_w: float = Field(default=60, ge=0)
     idle_w: float = Field(default=35, ge=0)
     heads: list[_Head] = Field(min_length=1)
+    #: The day `shelfscan calibrate` measured the cameras last.
+    calibrated_on: date | None = None
 
 
 def optical_rotation(yaw_rad: float, pitch_rad: float, roll_turns: int) -> Array:
@@ -252,4 +255,5 @@ def robot_model(data: Any, where: str) -> RobotModel:
         battery_wh=doc.battery_wh,
         drive_w=doc.drive_w,
         idle_w=doc.idle_w,
+        calibrated_on=doc.calibrated_on,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ class RobotFile:
 
     def save(self, path: Path) -> None:
         """Write the file in one step. Raises `BadInput`, and writes nothing, when the result is no valid robot."""
+        self._data["calibrated_on"] = datetime.now(timezone.utc).date()
         robot_model(self._data, str(path))
         head = "# Completed by `shelfscan calibrate`. Metres, radians, pixels; see docs/robot-bringup.md.\n"
         write_atomic(path, (head + yaml.safe_dump(self._data, sort_keys=False, default_flow_style=None, width=120)).encode())

@@ -16,6 +16,7 @@ import typer
 
 from shelfscan.bundle import load_bundle
 from shelfscan.cli._console import err, out, print_json, progress
+from shelfscan.cli.checks import startup_checks, stop_if_fatal
 from shelfscan.cli.finish import RunOutcome
 from shelfscan.config import Config, load_config
 from shelfscan.errors import BadInput, ShelfscanError
@@ -81,6 +82,11 @@ def prepared(
         raise BadInput(f"--faults: only the simulator has faults to inject, and ros.robot is {config.ros.robot!r}")
     _check_models(config)
     _check_plan(bundle, config, aisles, bins)
+    checks = startup_checks(bundle, config, run_dir)
+    stop_if_fatal(checks)
+    for c in checks:
+        if not c.ok:
+            err.print(f"  check {c.name}: {c.text}", highlight=False, markup=False, soft_wrap=True)
     now = datetime.now(timezone.utc)
     mission_id = mission_id or now.strftime("m-%Y%m%d-%H%M%S")
     with claimed(run_dir):

@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import dijkstra
 from shelfscan.errors import BadInput
 from shelfscan.model.geometry import Array, Pose2D, apply
 from shelfscan.model.grid import OccupancyGrid
+from shelfscan.model.store import Store
 
 #: Rays end this far before a shelf's front: maps show the shelf itself up to two cells before where it is.
 BEFORE_FRONT_M = 0.15
@@ -66,6 +67,26 @@ def without(grid: OccupancyGrid, zones: Sequence[KeepOut]) -> OccupancyGrid:
             raise BadInput(f"keep-out {zone.name!r}: expected the corners of a simple polygon, in order")
         cells[shapely.contains_xy(polygon, gx, gy)] = 100
     return replace(grid, cells=cells)
+
+
+#: A map fits a face when so much of the strip inside it is no free floor, and so much of the strip before it is.
+FITS = 0.6
+
+
+def misplaced_faces(store: Store, grid: OccupancyGrid) -> list[str]:
+    """Gondola faces that the map contradicts: floor where the shelf should be, or something solid all along before it."""
+    out = []
+    for _, gondola in store.gondolas():
+        x = np.arange(0.1, max(gondola.length_m - 0.1, 0.2), grid.resolution_m)
+        T = gondola.face.matrix()
+        share = {}
+        # The shelf's own border is mapped a cell or two off, so neither strip touches it.
+        for name, y in (("inside", 0.12), ("before", -0.5)):
+            points = apply(T, np.stack([x, np.full_like(x, y), np.zeros_like(x)], axis=-1))
+            share[name] = float(np.mean([grid.is_free(float(p[0]), float(p[1])) for p in points]))
+        if share["inside"] > 1 - FITS or share["before"] < 1 - FITS:
+            out.append(gondola.gondola_id)
+    return out
 
 
 class Floor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from shelfscan.model.geometry import Pose2D
 from shelfscan.model.imaging import Rig
@@ -12,6 +13,7 @@ from shelfscan.model.imaging import Rig
 class RobotModel:
     """Cameras, body and limits. Distances from the *cameras* to the shelf front are standoffs, metres.
 
+    ``calibrated_on``: the day its cameras were measured last, None when nobody knows.
     ``look_rad``: direction the heads look in ``base`` (pi/2: to the robot's left).
     """
 
@@ -30,3 +32,4 @@ class RobotModel:
     battery_wh: float = 600.0
     drive_w: float = 60.0
     idle_w: float = 35.0
+    calibrated_on: date | None = None
