@@ -224,6 +224,7 @@ def _finding(f: Finding, state: BinState | None, now: Snapshot) -> FindingOut:
         value=f.value,
         suggestion=f.suggestion,
         evidence=f.evidence,
+        alarm=f.alarm,
         sku=state.sku if state else "",
         name=product.name if product else "",
         units=state.units if state and state.status != BinStatus.UNSEEN else None,

@@ -28,6 +28,16 @@ TYPES = {
     "turned": "Turned",
     "fallen": "Fallen",
     "pushed_back": "Pushed back",
+    "stale_planogram": "Planogram out of date",
+    "dimension_mismatch": "Wrong size in the catalogue",
+    "layout_drift": "Shelf elsewhere than planned",
+    "lens_smear": "Lens smeared",
+    "defocus": "Camera not sharp",
+    "camera_turned": "Camera turned",
+    "calibration_drift": "Calibration has drifted",
+    "lamp_out": "Lamp out",
+    "new_packaging": "New packaging",
+    "detector_weak": "Fewer products found",
 }
 
 
@@ -55,7 +65,9 @@ def render_report(data: Mapping[str, Any]) -> str:
         summary=summary,
         unseen_total=sum(unseen.values()),
         unseen=[(UNSEEN_TEXT.get(k, label(k)), n) for k, n in sorted(unseen.items(), key=lambda r: -r[1])],
-        exceptions=exceptions[:SHOWN],
+        health=list(data.get("health") or ()),
+        # Reports of before know no alarms: everything was one.
+        exceptions=[{"alarm": 1, **e} for e in exceptions[:SHOWN]],
         exceptions_more=max(0, len(exceptions) - SHOWN),
         missing=[{**e, "why": _why(str(e.get("suggestion") or ""))} for e in missing[:SHOWN]],
         missing_more=max(0, len(missing) - SHOWN),

@@ -197,7 +197,7 @@ class LookOut(BaseModel):
 
 
 class FindingOut(BaseModel):
-    """Something to act on. ``value``: money at stake a day, in the store's currency."""
+    """Something to act on; no ``alarm``: to check only. ``value``: money at stake a day, in the store's currency."""
 
     finding_id: str
     bin_id: str
@@ -207,6 +207,7 @@ class FindingOut(BaseModel):
     value: float
     suggestion: str
     evidence: str
+    alarm: bool = True
     sku: str = ""
     name: str = ""
     units: float | None = None

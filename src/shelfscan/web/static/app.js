@@ -236,7 +236,7 @@ function renderDetail() {
       row("Price tag", b.tag_price || "not read", price ? ` · catalogue ${price}` : ""),
       d.wms ? row("WMS", `${number(d.wms.on_hand)} on hand`, d.wms.scope === "site" ? " in the whole store" : "", d.wms.backroom ? `, ${number(d.wms.backroom)} in the back` : "") : null,
       d.sync ? row("Sync", `${OUTCOMES[d.sync.outcome] || d.sync.outcome}${d.sync.reason ? `: ${d.sync.reason}` : ""}`) : null),
-    d.findings.length ? el("ul", { class: "found" }, d.findings.map((f) => el("li", {}, el("strong", {}, kindOf(f.type)[0]), f.suggestion ? `: ${f.suggestion}` : "", ` (${(100 * f.confidence).toFixed(0)} % sure)`))) : null,
+    d.findings.length ? el("ul", { class: "found" }, d.findings.map((f) => el("li", {}, el("strong", {}, kindOf(f.type)[0]), f.suggestion ? `: ${f.suggestion}` : "", ` (${(100 * f.confidence).toFixed(0)} % sure${f.alarm === false ? ", to check" : ""})`))) : null,
     looks(d));
 }
 
@@ -281,7 +281,7 @@ function renderActs() {
 
 function act(f) {
   const [text, kind] = f.type === "unseen" ? ["Not seen", "unseen"] : kindOf(f.type);
-  const note = f.type === "unseen" ? f.why : [f.units !== null && f.capacity_units ? `${number(f.units)} of ${f.capacity_units}` : "", `${Math.round(100 * f.confidence)} % sure`].filter(Boolean).join(", ");
+  const note = f.type === "unseen" ? f.why : [f.units !== null && f.capacity_units ? `${number(f.units)} of ${f.capacity_units}` : "", `${Math.round(100 * f.confidence)} % sure`, f.alarm === false ? "to check" : ""].filter(Boolean).join(", ");
   return el("li", {}, el("button", { type: "button", class: f.bin_id === state.bin ? "chosen" : "", onclick: () => choose("", f.bin_id, false) },
     el("span", { class: `tagged ${kind}` }, text), el("span", { class: "what" }, el("b", {}, f.name || f.bin_id), el("small", {}, `${f.bin_id} · ${note}`))));
 }
