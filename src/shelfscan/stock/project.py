@@ -31,6 +31,8 @@ from shelfscan.stock.register import registered
 
 #: An item differs by so much from its kind when it is told to be damaged: few false alarms before few misses.
 DAMAGE_FROM = 2.0
+#: Of so many bins of a shelf two thirds of the tags at least are made out, or the others are not called missing.
+UNREAD_FROM = 3
 #: How sure a count still is where the planogram is stale: only what is seen counts there.
 STALE_SURE = 0.85
 #: A shelf that hangs this far from where the layout has it is told.
@@ -208,6 +210,7 @@ class StockProjector:
         for top in (t for s in scans for t in s.tops if t.bin_id in here):
             tops_of.setdefault(top.bin_id, []).append(top)
         drifted = _drifted(places, heights)
+        unread = _unread([p for p in places if looks.get(p.bin_id, Look()).in_full], tags)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
         findings: list[Finding] = []
@@ -241,6 +244,8 @@ class StockProjector:
                 found = findings_of(place, line, product, match, look, tag, state, condition, wrong.get(line.sku))
             if place.bin_id in drifted:
                 found.append(drift_finding(place, look, drifted[place.bin_id]))
+            if place.shelf_id in unread:
+                found = [f for f in found if f.type != "missing_tag"]
             state = self._sure.state(state, line.low_at_units, verdict.stale)
             found = [self._sure.finding(f, state, match, self._next_door[place.bin_id]) for f in found]
             findings += found
@@ -350,6 +355,14 @@ def next_door(places: Iterable[BinPlace], planogram: Planogram) -> dict[str, fro
             beside = [q for q in row[max(0, n - 1) : n + 2] if q is not p]
             out[p.bin_id] = frozenset(planogram[q.bin_id].sku for q in beside)
     return out
+
+
+def _unread(seen: Sequence[BinPlace], tags: Collection[str]) -> set[str]:
+    """Shelves of whose tags hardly any was made out: that is the light or the view there, and no word on the tags."""
+    of_shelf: dict[str, list[bool]] = {}
+    for p in seen:
+        of_shelf.setdefault(p.shelf_id, []).append(p.bin_id in tags)
+    return {s for s, read in of_shelf.items() if len(read) >= UNREAD_FROM and sum(read) < 2 / 3 * len(read)}
 
 
 def _shelf_heights(scans: Sequence[BayScan], gondola_id: str) -> dict[str, float]:
