@@ -193,15 +193,17 @@ class FaultyLine:
 
 
 class FaultyTransport(httpx.BaseTransport):
-    """HTTP to a real server on which requests and answers are lost, doubled, delayed and refused, seeded."""
+    """HTTP on which requests and answers are lost, doubled, delayed and refused, seeded; to a server, or to ``inner``."""
 
     KINDS = (
         *("refused", "lost request", "lost answer", "doubled", "late", "kill before", "kill after"),
         *("429", "503 before", "503 after", "not json"),
     )
 
-    def __init__(self, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
-        self._inner = httpx.HTTPTransport()
+    def __init__(
+        self, rng: random.Random, p_fault: float, meanwhile: Callable[[], None], inner: httpx.BaseTransport | None = None
+    ) -> None:
+        self._inner = inner or httpx.HTTPTransport()
         self._rng, self._p, self._meanwhile = rng, p_fault, meanwhile
         self.late: list[httpx.Request] = []
         self.faults = 0
