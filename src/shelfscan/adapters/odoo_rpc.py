@@ -76,6 +76,12 @@ class OdooRpc:
             raise WmsUnknown(f"{self.url}: {model}: an answer that is not Odoo's: {str(made)[:200]}")
         return made
 
+    def change(self, model: str, method: str, ids: Sequence[int], **values: Any) -> None:
+        """``write`` or ``unlink``, which say True when they are done."""
+        said = self.call(model, method, ids, changes=True, **values)
+        if said is not True:
+            raise WmsUnknown(f"{self.url}: {model}.{method}: an answer that is not Odoo's: {str(said)[:200]}")
+
     def version(self) -> int:
         """Odoo's major version; JSON-2 says no more than that it is 19 or later."""
         if self._api == "json2":

@@ -182,7 +182,7 @@ class OdooWms:
         commands = [
             [1, q, {"inventory_quantity": v, "inventory_quantity_set": True}] for t in wanted.values() for q, v in t.items()
         ]
-        self._odoo.call(self._package(), "write", token, changes=True, vals={"quant_ids": commands})
+        self._odoo.change(self._package(), "write", token, vals={"quant_ids": commands})
         stock = self._read.stock({p for p, _ in go}, {p for _, p in go})
         ready: list[int] = []
         for pair, targets in wanted.items():
@@ -200,9 +200,9 @@ class OdooWms:
         mine = named("%")
         old = self._odoo.read(WIZARD, [["inventory_adjustment_name", "=like", mine], ["quant_ids", "!=", False]], [])
         if old:
-            self._odoo.call(WIZARD, "write", [int(r["id"]) for r in old], changes=True, vals={"quant_ids": [[5, 0, 0]]})
+            self._odoo.change(WIZARD, "write", [int(r["id"]) for r in old], vals={"quant_ids": [[5, 0, 0]]})
         for row in self._odoo.read(self._package(), [["name", "=like", mine]], []):
-            self._odoo.call(self._package(), "unlink", [int(row["id"])], changes=True)
+            self._odoo.change(self._package(), "unlink", [int(row["id"])])
 
     def _package(self) -> str:
         return "stock.package" if self._odoo.version() >= 19 else "stock.quant.package"

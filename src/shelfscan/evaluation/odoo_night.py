@@ -53,12 +53,34 @@ class OdooTill(OdooWms):
             raise WmsRejected(f"no stock of {sku} at {location_code}") from e
 
 
+class _Line(FaultyTransport):
+    """The shared faults, most of them where a count is set and applied, and an answer that is JSON and nonsense."""
+
+    KINDS = (*FaultyTransport.KINDS, "doubled", "doubled", "late", "late", "nonsense before", "nonsense after")
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, or let something happen to it."""
+        text = request.url.path.encode() + request.read()
+        whole = self._p
+        # A submit is some twenty requests; were each as likely to fail, hardly one would get to its end.
+        if b"action_apply" in text or (b"inventory_quantity_set" in text and b"write" in text):
+            self._p = whole
+            for _ in range(3):
+                self._meanwhile()
+        else:
+            self._p = whole / (10 if b"search_read" in text else 2)
+        try:
+            return super().handle_request(request)
+        finally:
+            self._p = whole
+
+
 class FaultyOdoo(OdooTill):
     """The same system over a line that fails."""
 
     def __init__(self, till: OdooTill, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
-        def line(stub: OdooStub) -> FaultyTransport:
-            self.transport = FaultyTransport(rng, p_fault, meanwhile, stub)
+        def line(stub: OdooStub) -> _Line:
+            self.transport = _Line(rng, p_fault, meanwhile, stub)
             return self.transport
 
         super().__init__(till.odoo, till.rows, till.api, line=line)
@@ -81,6 +103,6 @@ def night(seed: int, ledger: Ledger) -> FaultNight:
         return OdooTill.of(rows, catalogue, clock, api)
 
     def line(till: OdooTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultyOdoo:
-        return FaultyOdoo(till, rng, p / 4, meanwhile)  # a submit is some twenty requests
+        return FaultyOdoo(till, rng, p, meanwhile)
 
     return FaultNight(seed, build, ledger, line)
