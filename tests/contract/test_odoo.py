@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from shelfscan.config import Config, load_config
 from shelfscan.errors import BadInput, WmsAuth, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.evaluation.odoo_models import WIZARD
 from shelfscan.evaluation.odoo_night import OdooTill
-from shelfscan.evaluation.odoo_stub import DATABASE, KEY, USER, OdooStub
+from shelfscan.evaluation.odoo_stub import DATABASE, KEY, USER, OdooStub, server
 from shelfscan.evaluation.sync_campaign import WRONG, campaign
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.wms.document import CountDocument, CountLine
@@ -188,6 +189,22 @@ def test_an_apply_that_arrives_late_undoes_nothing(till: OdooTill) -> None:
     assert on_hand(till)["L1"] == 4 and counts_of(till) == [-2]
 
 
+def test_an_apply_that_arrives_in_the_next_try_applies_nothing(till: OdooTill) -> None:
+    """It would apply what the second try has set after a sale and not yet looked at."""
+    wms, line = over(till)
+    doc = document(till, ("L1", "A", 5))
+    line.at = once("action_apply", then="stuck")
+    with pytest.raises(WmsUnknown):
+        wms.submit(doc)
+
+    def set_after_a_sale() -> None:
+        till.post_movement("L1", "A", -1)
+        line.at = once("", then="", when=line.arrive)
+
+    line.at = once("inventory_quantity_set", "write", then="", when=set_after_a_sale)
+    assert [s.result for s in wms.submit(doc).lines] == ["conflict"] and on_hand(till)["L1"] == 6
+
+
 def test_an_apply_that_arrives_before_the_next_try_is_found(till: OdooTill) -> None:
     wms, line = over(till)
     doc = document(till, ("L1", "A", 5))
@@ -317,6 +334,20 @@ def test_what_odoo_refuses(till: OdooTill, api: Api) -> None:
             rpc.call(model, method, changes=False, **values)
     with pytest.raises(WmsAuth):
         rpc.call("stock.quant", "unlink", [till.odoo.one("stock.quant")["id"]], changes=True)
+
+
+def test_over_a_socket(till: OdooTill, api: Api) -> None:
+    running = server(OdooStub(till.odoo))
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    try:
+        wms = OdooWms(f"http://127.0.0.1:{running.server_port}", DATABASE, KEY, ROWS, api=api, user=USER)
+        assert [s.result for s in wms.submit(document(wms, ("L1", "A", 5))).lines] == ["applied"]
+        assert on_hand(wms)["L1"] == 5 and wms.health().text.startswith("Odoo 19 at http://127.0.0.1")
+    finally:
+        running.shutdown()
+        running.server_close()
+        thread.join(5)
 
 
 def test_it_is_chosen_by_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

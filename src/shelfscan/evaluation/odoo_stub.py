@@ -1,12 +1,16 @@
 """A stand-in for an Odoo server: JSON-2 as in Odoo 19, JSON-RPC as in 17, and how both report what went wrong, or did not.
 
-It is an `httpx` transport; see `odoo_models` for what it does with stock.
+It is an `httpx` transport, and a server on loopback: ``python -m shelfscan.evaluation.odoo_stub STORE`` with a store bundle.
+See `odoo_models` for what it does with stock.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -78,3 +82,37 @@ class OdooStub(httpx.BaseTransport):
                 "error": {"code": 200, "message": "Odoo Server Error", "data": {"name": "builtins.TypeError", "message": text}}
             }
         return {"result": result}
+
+
+def server(stub: OdooStub, port: int = 0) -> HTTPServer:
+    """The stand-in behind a socket of this computer; one request at a time. ``serve_forever`` runs it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, answer = stub.answer(self.path, self.headers.get("authorization", ""), content)
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    return HTTPServer(("127.0.0.1", port), Handler)
+
+
+def main() -> None:
+    """Serve a store's stock until stopped."""
+    from shelfscan.bundle import load_bundle
+
+    bundle = load_bundle(Path(sys.argv[1]))
+    running = server(OdooStub(OdooDatabase(bundle.wms, bundle.catalogue)), 8069)
+    print(f"url: http://127.0.0.1:8069  database: {DATABASE}  user: {USER}  key: {KEY}", flush=True)
+    running.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
