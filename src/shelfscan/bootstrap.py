@@ -310,6 +310,13 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         t = config.wms.tryton
         password = read_secret(t.password, "wms.tryton.password")
         return TrytonWms(t.url, t.database, t.user, password, bundle.wms, timeout_s=t.timeout_s)
+    if config.wms.name == "odoo":
+        from shelfscan.adapters.secret import read_secret
+        from shelfscan.adapters.wms_odoo import OdooWms
+
+        o = config.wms.odoo
+        key = read_secret(o.key, "wms.odoo.key")
+        return OdooWms(o.url, o.database, key, bundle.wms, api=o.api, user=o.user, timeout_s=o.timeout_s)
     from shelfscan.adapters.wms_builtin import BuiltinWms
 
     return BuiltinWms.open(config.wms.path or run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)

@@ -162,12 +162,24 @@ class TrytonConfig(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
 
 
+class OdooConfig(_Section):
+    """An Odoo server. ``key`` names where the API key is; ``user``, its login, is needed with ``api: jsonrpc`` (before 19)."""
+
+    url: str = "https://localhost:8069"
+    database: str = "odoo"
+    user: str = "shelfscan"
+    key: str = "env:SHELFSCAN_ODOO_KEY"
+    api: Literal["json2", "jsonrpc"] = "json2"
+    timeout_s: float = Field(default=60.0, gt=0)
+
+
 class WmsConfig(_Section):
     """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
-    name: Literal["builtin", "tryton", "none"] = "builtin"
+    name: Literal["builtin", "tryton", "odoo", "none"] = "builtin"
     path: Path | None = None
     tryton: TrytonConfig = TrytonConfig()
+    odoo: OdooConfig = OdooConfig()
     approval: ApprovalConfig = ApprovalConfig()
 
 

@@ -193,15 +193,17 @@ class FaultyLine:
 
 
 class FaultyTransport(httpx.BaseTransport):
-    """HTTP to a real server on which requests and answers are lost, doubled, delayed and refused, seeded."""
+    """HTTP on which requests and answers are lost, doubled, delayed and refused, seeded; to a server, or to ``inner``."""
 
-    KINDS = (
+    KINDS: tuple[str, ...] = (
         *("refused", "lost request", "lost answer", "doubled", "late", "kill before", "kill after"),
         *("429", "503 before", "503 after", "not json"),
     )
 
-    def __init__(self, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
-        self._inner = httpx.HTTPTransport()
+    def __init__(
+        self, rng: random.Random, p_fault: float, meanwhile: Callable[[], None], inner: httpx.BaseTransport | None = None
+    ) -> None:
+        self._inner = inner or httpx.HTTPTransport()
         self._rng, self._p, self._meanwhile = rng, p_fault, meanwhile
         self.late: list[httpx.Request] = []
         self.faults = 0
@@ -218,7 +220,7 @@ class FaultyTransport(httpx.BaseTransport):
         self.faults += 1
         kind = self._rng.choice(self.KINDS)
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if kind in ("lost answer", "doubled", "kill after", "503 after", "not json"):
+        if kind in ("lost answer", "doubled", "kill after", "503 after", "not json", "nonsense after"):
             response = self._send(request)
             if kind == "doubled":
                 self._meanwhile()
@@ -229,6 +231,8 @@ class FaultyTransport(httpx.BaseTransport):
                 return httpx.Response(503, text="upstream timed out", request=request)
             if kind == "not json":
                 return httpx.Response(200, text="<html>please log in</html>", request=request)
+            if kind == "nonsense after":
+                return httpx.Response(200, json={}, request=request)
             raise httpx.ReadTimeout(f"the answer was lost ({response.status_code})", request=request)
         match kind:
             case "refused":
@@ -237,6 +241,8 @@ class FaultyTransport(httpx.BaseTransport):
                 return httpx.Response(429, text="slow down", request=request)
             case "503 before":
                 return httpx.Response(503, text="maintenance", request=request)
+            case "nonsense before":
+                return httpx.Response(200, json={}, request=request)
             case "kill before":
                 raise Killed
             case "late":

@@ -210,8 +210,8 @@ def campaign(
 ) -> dict[str, Any]:
     """``runs`` seeded nights against a system; counts of what went wrong, and of what happened.
 
-    ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`), or the
-    name of a stub (see `evaluation.wms_stubs`). Raises `BadInput` for another name.
+    ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`),
+    ``odoo`` (a stand-in, see `evaluation.odoo_stub`). Raises `BadInput` for another name.
     """
     started = time.monotonic()
     total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "faults"), 0))
@@ -263,4 +263,12 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return server.night(seed, ledger), ledger.close
 
         return real
-    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, memory, tryton")
+    if wms == "odoo":
+        from shelfscan.evaluation import odoo_night
+
+        def stub(seed: int) -> tuple[FaultNight, Callable[[], None]]:
+            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+            return odoo_night.night(seed, ledger), ledger.close
+
+        return stub
+    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, memory, odoo, tryton")

@@ -1,0 +1,108 @@
+"""A night of faults against a stand-in for Odoo: a fault between client and server at every request."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from shelfscan.adapters.odoo_rpc import Api
+from shelfscan.adapters.wms_odoo import OdooWms
+from shelfscan.errors import WmsRejected
+from shelfscan.evaluation.faulty_wms import FaultyTransport
+from shelfscan.evaluation.odoo_models import OdooDatabase
+from shelfscan.evaluation.odoo_stub import DATABASE, KEY, USER, OdooStub
+from shelfscan.evaluation.sync_campaign import FaultNight
+from shelfscan.model.bundle import WmsLocation
+from shelfscan.model.catalogue import Catalogue
+from shelfscan.ports import Ledger
+
+
+class OdooTill(OdooWms):
+    """A client of a stand-in, and the till beside it."""
+
+    def __init__(
+        self,
+        odoo: OdooDatabase,
+        rows: Sequence[WmsLocation],
+        api: Api = "json2",
+        key: str = KEY,
+        line: Callable[[OdooStub], httpx.BaseTransport] = lambda stub: stub,
+    ) -> None:
+        self.odoo, self.rows, self.api = odoo, tuple(rows), api
+        transport = line(OdooStub(odoo, 19 if api == "json2" else 17))
+        # A name of its own for each process: the lock of one writer goes by it.
+        url = f"http://odoo-{os.getpid()}.test"
+        super().__init__(url, DATABASE, key, rows, api=api, user=USER, transport=transport)
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[WmsLocation], catalogue: Catalogue, clock: Callable[[], int] = time.time_ns, api: Api = "json2"
+    ) -> OdooTill:
+        """A new stand-in with this stock."""
+        return cls(OdooDatabase(rows, catalogue, clock), rows, api)
+
+    def post_movement(self, location_code: str, sku: str, delta: float, *, moved_at_ns: int | None = None) -> None:
+        """Pieces come or go. Raises `WmsRejected`."""
+        try:
+            self.odoo.sell(location_code, sku, delta, moved_at_ns)
+        except LookupError as e:
+            raise WmsRejected(f"no stock of {sku} at {location_code}") from e
+
+
+class _Line(FaultyTransport):
+    """The shared faults, most of them where a count is set and applied, and an answer that is JSON and nonsense."""
+
+    KINDS = (*FaultyTransport.KINDS, "doubled", "doubled", "late", "late", "nonsense before", "nonsense after")
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, or let something happen to it."""
+        text = request.url.path.encode() + request.read()
+        whole = self._p
+        # A submit is some twenty requests; were each as likely to fail, hardly one would get to its end.
+        if b"action_apply" in text or (b"inventory_quantity_set" in text and b"write" in text):
+            self._p = whole
+            for _ in range(3):
+                self._meanwhile()
+        else:
+            self._p = whole / (10 if b"search_read" in text else 2)
+        try:
+            return super().handle_request(request)
+        finally:
+            self._p = whole
+
+
+class FaultyOdoo(OdooTill):
+    """The same system over a line that fails."""
+
+    def __init__(self, till: OdooTill, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
+        def line(stub: OdooStub) -> _Line:
+            self.transport = _Line(rng, p_fault, meanwhile, stub)
+            return self.transport
+
+        super().__init__(till.odoo, till.rows, till.api, line=line)
+
+    @property
+    def faults(self) -> int:
+        """How often something went wrong on the line."""
+        return self.transport.faults
+
+    def deliver_late(self) -> None:
+        """What was stuck on the line arrives after all."""
+        self.transport.deliver_late()
+
+
+def night(seed: int, ledger: Ledger) -> FaultNight:
+    """A night; every other one over JSON-RPC."""
+    api: Api = "jsonrpc" if seed % 2 else "json2"
+
+    def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> OdooTill:
+        return OdooTill.of(rows, catalogue, clock, api)
+
+    def line(till: OdooTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultyOdoo:
+        return FaultyOdoo(till, rng, p, meanwhile)
+
+    return FaultNight(seed, build, ledger, line)
