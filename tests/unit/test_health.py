@@ -17,7 +17,7 @@ from shelfscan.model.detections import Candidate
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import BayScan, BinCoverage, Observation
 from shelfscan.paths import shared_file
-from shelfscan.perception.quality import CELL_COLUMNS, CELL_ROWS, row_offset_px
+from shelfscan.perception.quality import CELL_COLUMNS, CELL_ROWS, BlurGuard, row_offset_px, sharpness_of
 
 FULL = (1 << 128) - 1
 PLANOGRAM = {f"b{n}": PlanogramLine(f"b{n}", f"S{n}", 4, 1, 3) for n in range(20)}
@@ -131,3 +131,19 @@ def test_files(tmp_path: Path, baseline: Baseline) -> None:
     assert {"low.sharpness", "high.rows_px", "high-low.offset_x_m", "all.boxes"} <= set(
         load_baseline(shared_file("models", "health.json")).usual
     )
+
+
+def test_a_blurred_picture_is_taken_again_and_a_head_out_of_focus_is_not_forever() -> None:
+    rng = np.random.default_rng(0)
+    sharp = rng.integers(0, 255, (200, 200)).astype(np.uint8)
+    soft = cv2.GaussianBlur(sharp, (0, 0), 3.0)
+    assert sharpness_of(soft) < 0.05 * sharpness_of(sharp)
+    guard = BlurGuard()
+    assert not guard.blurred("low", 1.0), "nothing is usual yet"
+    for _ in range(5):
+        guard.taken("low", sharpness_of(sharp))
+    assert guard.blurred("low", sharpness_of(soft)) and not guard.blurred("low", 0.6 * sharpness_of(sharp))
+    assert not guard.blurred("high", sharpness_of(soft)), "another head has its own"
+    for _ in range(40):
+        guard.taken("low", sharpness_of(soft))
+    assert not guard.blurred("low", sharpness_of(soft))

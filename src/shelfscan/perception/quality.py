@@ -70,3 +70,31 @@ def _peak(three: NDArray[Any]) -> float:
     a, b, c = three.tolist()
     curve = a - 2 * b + c
     return 0.0 if abs(curve) < 1e-9 else float(np.clip(0.5 * (a - c) / curve, -0.5, 0.5))
+
+
+#: A picture so much less sharp than a head's usual ones is taken again; so many usual ones are needed to say so.
+BLURRED, USUAL_FROM, USUAL_KEPT = 0.35, 5, 40
+
+
+def sharpness_of(gray: NDArray[Any]) -> float:
+    """Variance of the Laplacian of a small grey picture."""
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
+
+
+class BlurGuard:
+    """Whether a head's picture came out blurred, against the pictures it took before. A head that is out of focus for good is
+    `audit.health`'s affair: its usual pictures are what they are."""
+
+    def __init__(self) -> None:
+        self._usual: dict[str, list[float]] = {}
+
+    def blurred(self, head: str, sharpness: float) -> bool:
+        """Whether it should be taken again."""
+        before = self._usual.get(head, [])
+        return len(before) >= USUAL_FROM and sharpness < BLURRED * float(np.median(before))
+
+    def taken(self, head: str, sharpness: float) -> None:
+        """A picture that is used."""
+        before = self._usual.setdefault(head, [])
+        before.append(sharpness)
+        del before[:-USUAL_KEPT]

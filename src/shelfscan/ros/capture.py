@@ -11,8 +11,10 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import cv2
+import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -22,6 +24,7 @@ from std_srvs.srv import Trigger
 
 from shelfscan.bootstrap import make_privacy
 from shelfscan.errors import SensorError
+from shelfscan.perception.quality import BlurGuard, sharpness_of
 from shelfscan.ros import convert, qos
 from shelfscan.ros.frame_sync import Arrived, FrameSync
 from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
@@ -35,6 +38,8 @@ TF_S = 2.0
 #: Odometry older than this says nothing about now.
 ODOMETRY_AGE_S = 1.0
 POLL_S = 0.02
+#: A blurred capture is taken again so often, while that keeps within the mission's patience.
+RETAKES, RETAKE_AFTER_S, RETAKE_WITHIN_S = 2, 0.3, 4.0
 CAMERAS = ("left", "right", "rgb")
 
 
@@ -68,6 +73,7 @@ class CaptureNode(ShelfscanNode):
         self._infos: dict[tuple[str, str], CameraInfo] = {}
         self._motion: _Motion | None = None
         self._taken = 0
+        self._blur = BlurGuard()
         group = ReentrantCallbackGroup()
         for key, topic in self._topics.items():
             kind = CompressedImage if key[1] == "rgb" and not raw else Image
@@ -119,6 +125,22 @@ class CaptureNode(ShelfscanNode):
         return response
 
     def _capture(self, mission_id: str, viewpoint_id: str) -> str:
+        begun = time.monotonic()
+        for left in range(RETAKES, -1, -1):
+            found = self._pictures()
+            sharp = {h.name: _sharpness(found[h.name, "rgb"].message) for h in self._heads}
+            blurred = [name for name, value in sharp.items() if self._blur.blurred(name, value)]
+            if not blurred or not left or time.monotonic() - begun > RETAKE_WITHIN_S:
+                break
+            # A knock, somebody on the stairs: a moment later it is over.
+            self.get_logger().info(f"{viewpoint_id}: {', '.join(blurred)} blurred, taken again")
+            time.sleep(RETAKE_AFTER_S)
+        for name, value in sharp.items():
+            self._blur.taken(name, value)
+        return self._publish(mission_id, viewpoint_id, found)
+
+    def _pictures(self) -> dict[tuple[str, str], Arrived]:
+        """New pictures of all cameras at one instant, the robot standing."""
         asked_ns = self._wait_still()
         self._sync.clear()
         since_ns = self._trigger_cameras() if self._triggered else asked_ns
@@ -128,7 +150,7 @@ class CaptureNode(ShelfscanNode):
             missing = [topic for key, topic in self._topics.items() if key in silent]
             what = f"no {', '.join(missing)}" if missing else "no pictures of one instant (within 20 ms) from all cameras"
             raise SensorError(f"{what} for {FRAMES_S:.1f} s")
-        return self._publish(mission_id, viewpoint_id, found)
+        return cast("dict[tuple[str, str], Arrived]", dict(found))
 
     def _wait_still(self) -> int:
         """Wait until the robot stands; the stamp of the odometry that says so."""
@@ -192,6 +214,15 @@ class CaptureNode(ShelfscanNode):
         for message in messages:
             self._frames.publish(message)
         return capture_id
+
+
+def _sharpness(message: Any) -> float:
+    """Of an RGB picture as it arrived, in an eighth of its size."""
+    if isinstance(message, CompressedImage):
+        gray = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+        return sharpness_of(gray) if gray is not None else 0.0
+    gray = convert.gray_of(convert.to_mono8(message))
+    return sharpness_of(np.ascontiguousarray(gray[::4, ::4]))
 
 
 def main() -> int:
