@@ -16,6 +16,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from shelfscan import __version__
+from shelfscan.audit.ranking import to_work_through
 from shelfscan.bootstrap import check_health
 from shelfscan.config import Config
 from shelfscan.mission.machine import Progress, describe
@@ -99,10 +100,10 @@ EXCEPTION_COLUMNS = (
 
 
 def exceptions(bundle: Bundle, stock_map: StockMap) -> list[dict[str, Any]]:
-    """Findings, most valuable first, and after them what was not seen."""
+    """Findings as one works through them, and after them what was not seen."""
     states = {b.bin_id: b for b in stock_map.bins}
     out = []
-    for f in stock_map.findings:
+    for f in to_work_through(stock_map.findings, bundle.store.places):
         row = _exception(bundle, states[f.bin_id], f.type, f.confidence, f.value, f.suggestion, f.evidence)
         out.append({**row, "alarm": int(f.alarm)})
     for b in stock_map.bins:

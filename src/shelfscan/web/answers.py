@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+from shelfscan.audit.ranking import to_work_through
 from shelfscan.mission.machine import Progress
 from shelfscan.model.catalogue import Product
 from shelfscan.model.mission import Viewpoint
@@ -204,11 +205,11 @@ def _bin(b: BinState, now: Snapshot, bays: set[str]) -> BinOut:
 
 
 def findings(now: Snapshot) -> list[FindingOut]:
-    """All findings, most money at stake first, then surest."""
+    """All findings as one works through them."""
     if now.stock_map is None:
         return []
     states = {b.bin_id: b for b in now.stock_map.bins}
-    ranked = sorted(now.stock_map.findings, key=lambda f: (-f.value * f.confidence, -f.confidence, f.bin_id, f.type))
+    ranked = to_work_through(now.stock_map.findings, now.bundle.store.places if now.bundle else {})
     return [_finding(f, states.get(f.bin_id), now) for f in ranked]
 
 
