@@ -310,6 +310,10 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         t = config.wms.tryton
         password = read_secret(t.password, "wms.tryton.password")
         return TrytonWms(t.url, t.database, t.user, password, bundle.wms, timeout_s=t.timeout_s)
+    if config.wms.name == "folder":
+        from shelfscan.adapters.wms_folder import FolderWms
+
+        return FolderWms(config.wms.folder.root, bundle.wms, answer_wait_s=config.wms.folder.answer_wait_s)
     if config.wms.name == "odoo":
         from shelfscan.adapters.secret import read_secret
         from shelfscan.adapters.wms_odoo import OdooWms

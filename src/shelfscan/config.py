@@ -173,13 +173,22 @@ class OdooConfig(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
 
 
+class FolderConfig(_Section):
+    """A folder that a warehouse system watches: CSV in ``in/``, ``out/`` and ``done/``. ``answer_wait_s``: for an answer in
+    ``done/``."""
+
+    root: Path = Path("wms")
+    answer_wait_s: float = Field(default=60.0, ge=0)
+
+
 class WmsConfig(_Section):
     """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
-    name: Literal["builtin", "tryton", "odoo", "none"] = "builtin"
+    name: Literal["builtin", "tryton", "odoo", "folder", "none"] = "builtin"
     path: Path | None = None
     tryton: TrytonConfig = TrytonConfig()
     odoo: OdooConfig = OdooConfig()
+    folder: FolderConfig = FolderConfig()
     approval: ApprovalConfig = ApprovalConfig()
 
 

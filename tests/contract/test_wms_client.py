@@ -18,6 +18,7 @@ from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.adapters.wms_builtin import BuiltinWms
 from shelfscan.errors import BadInput, WmsConflict, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.evaluation.faulty_wms import FaultyLine, MemoryWms
+from shelfscan.evaluation.folder_stub import FolderSystem, FolderTill
 from shelfscan.evaluation.odoo_night import OdooTill
 from shelfscan.evaluation.sync_campaign import WRONG, FaultNight
 from shelfscan.model.bundle import WmsLocation
@@ -44,7 +45,7 @@ class Odoo(OdooTill):
         return [replace(s, backroom=rooms[s.location_code, s.sku]) for s in super().pull_stock()]
 
 
-@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc"])
+@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     def build(clock: Callable[[], int]) -> Any:
         b = bundle(ROWS)
@@ -52,6 +53,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
             return BuiltinWms.open(tmp_path / "wms.sqlite", ROWS, b.catalogue, clock=clock)
         if request.param.startswith("odoo"):
             return Odoo.of(ROWS, b.catalogue, clock, request.param.removeprefix("odoo-"))
+        if request.param == "folder":
+            return FolderTill(FolderSystem(tmp_path / "wms", ROWS, b.catalogue, clock), ROWS)
         return MemoryWms(ROWS, b.catalogue, clock)
 
     return build

@@ -271,4 +271,18 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return odoo_night.night(seed, ledger), ledger.close
 
         return stub
-    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, memory, odoo, tryton")
+    if wms == "folder":
+        from shelfscan.evaluation import folder_stub
+
+        def files(seed: int) -> tuple[FaultNight, Callable[[], None]]:
+            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+            night, clear = folder_stub.night(seed, ledger, folder)
+
+            def close() -> None:
+                ledger.close()
+                clear()
+
+            return night, close
+
+        return files
+    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, memory, odoo, tryton")

@@ -1,0 +1,216 @@
+"""A warehouse system that speaks in files: CSV in a watched folder (local, or an SFTP server's, mounted).
+
+It writes ``in/``: ``locations.csv``, ``products.csv``, ``movements.csv``, and ``stock.csv`` *last*, so that what stock knows
+the movements know as well. We write ``out/<key>.csv``, one file a document, in one step; it answers with ``done/<key>.csv``. A
+file's name is the document's key: writing it again changes nothing, so nothing is ever sent twice, and a document whose answer
+is late stays unknown until the next sync looks it up. The system must refuse lines whose ``expected_version`` is not its own
+any more.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from shelfscan.adapters.wms_http import local_writer
+from shelfscan.errors import WmsError, WmsRejected, WmsTransient, WmsUnknown
+from shelfscan.model.bundle import WmsLocation
+from shelfscan.model.gtin import gtin14
+from shelfscan.runfolder import write_atomic
+from shelfscan.wms.document import CountDocument
+from shelfscan.wms.port import (
+    Capabilities,
+    Health,
+    LineResult,
+    LineStatus,
+    Movement,
+    Receipt,
+    StockRow,
+    WmsPlace,
+    WmsProduct,
+)
+
+OUT_COLUMNS = (
+    *("key", "digest", "line_no", "location_code", "sku", "gtin14", "qty", "uom", "zero_confirmed"),
+    *("expected_qty", "expected_version", "observed_from", "observed_to", "confidence"),
+)
+_KEY = re.compile(r"^[A-Za-z0-9-]{1,64}$")
+_RESULTS: tuple[LineResult, ...] = ("applied", "conflict", "rejected")
+
+
+class FolderWms:
+    """A `WmsClient` of a folder. ``rows``: what the store maps; scopes come from there, or from the system where it says more.
+
+    ``answer_wait_s``: how long a submit waits for the answer before the document is left as unknown.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        rows: Sequence[WmsLocation],
+        *,
+        answer_wait_s: float = 60.0,
+        poll_s: float = 1.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._root, self._wait_s, self._poll_s, self._sleep = root, answer_wait_s, poll_s, sleep
+        self._scope = {r.location_code: r.scope for r in rows}
+
+    def capabilities(self) -> Capabilities:
+        """See `WmsClient.capabilities`."""
+        return Capabilities("folder", unique_key=True, checks_version=True, max_lines=200)
+
+    def pull_locations(self) -> list[WmsPlace]:
+        """See `WmsClient.pull_locations`; a location is site-wide when either side says so."""
+        out = []
+        for r in self._read("locations.csv", ("location_code",)):
+            site = "site" in (r.get("scope", ""), self._scope.get(r["location_code"], ""))
+            out.append(WmsPlace(r["location_code"], "site" if site else "shelf"))
+        return out
+
+    def pull_products(self) -> list[WmsProduct]:
+        """See `WmsClient.pull_products`."""
+        rows = self._read("products.csv", ("sku",))
+        return [WmsProduct(r["sku"], gtin14(r.get("gtin", "")), r.get("name", "")) for r in rows]
+
+    def pull_stock(self) -> list[StockRow]:
+        """See `WmsClient.pull_stock`."""
+        return [
+            StockRow(r["location_code"], r["sku"], _number(r, "on_hand"), r["version"], _number(r, "backroom", "0"))
+            for r in self._read("stock.csv", ("location_code", "sku", "on_hand", "version"))
+        ]
+
+    def pull_movements(self, since_ns: int) -> list[Movement]:
+        """See `WmsClient.pull_movements`."""
+        columns = ("location_code", "sku", "delta", "moved_at", "kind")
+        found = [
+            Movement(r["location_code"], r["sku"], _number(r, "delta"), _stamp(r), r["kind"], r.get("reference", ""))
+            for r in self._read("movements.csv", columns)
+        ]
+        return [m for m in found if m.moved_at_ns >= since_ns]
+
+    def find(self, key: str) -> Receipt | None:
+        """See `WmsClient.find`."""
+        path = self._path("done", key)
+        if not path.is_file():
+            return None
+        lines = []
+        for r in self._rows(path, ("line_no", "result")):
+            if r["result"] not in _RESULTS or not r["line_no"].isdigit():
+                raise WmsError(f"{r['@']}: expected a line_no and one of {', '.join(_RESULTS)}, found {r['result']!r}")
+            result = next(x for x in _RESULTS if x == r["result"])
+            lines.append(LineStatus(int(r["line_no"]), result, r.get("message", "")))
+        return Receipt(key, key, tuple(sorted(lines, key=lambda s: s.line_no)))
+
+    def status(self, receipt_id: str) -> Receipt | None:
+        """See `WmsClient.status`; the receipt's number is the key."""
+        return self.find(receipt_id)
+
+    def submit(self, doc: CountDocument) -> Receipt:
+        """See `WmsClient.submit`."""
+        path = self._path("out", doc.doc_id)
+        text = to_csv(doc)
+        if path.is_file():
+            if _digest(path.read_text(encoding="utf-8")) != doc.digest:
+                raise WmsRejected(f"key {doc.doc_id} belongs to another count document")
+        else:
+            try:
+                write_atomic(path, text.encode())
+            except OSError as e:
+                raise WmsTransient(f"{path}: cannot be written: {e.strerror}") from e
+        waited = 0.0
+        while (receipt := self.find(doc.doc_id)) is None:
+            if waited >= self._wait_s:
+                raise WmsUnknown(f"{path}: no answer in done/ after {self._wait_s:g} s; looked up again with the next sync")
+            self._sleep(self._poll_s)
+            waited += self._poll_s
+        return receipt
+
+    def health(self) -> Health:
+        """See `WmsClient.health`."""
+        try:
+            rows = len(self.pull_stock())
+        except WmsError as e:
+            return Health(False, str(e))
+        return Health(True, f"folder {self._root}: {rows} stock records")
+
+    def writer(self) -> AbstractContextManager[None]:
+        """See `WmsClient.writer`."""
+        return local_writer(f"folder {self._root.resolve()}", busy_s=0.5)
+
+    def _path(self, folder: str, key: str) -> Path:
+        if not _KEY.match(key):
+            raise WmsRejected(f"key {key!r}: expected letters, digits and dashes")
+        return self._root / folder / f"{key}.csv"
+
+    def _read(self, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
+        return self._rows(self._root / "in" / name, columns)
+
+    @staticmethod
+    def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+        """Rows with where they stand as ``@``. Raises `WmsTransient` for a missing file, `WmsError` for a wrong one."""
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            raise WmsTransient(f"{path}: missing; has the warehouse system exported it?") from None
+        except (OSError, UnicodeDecodeError) as e:
+            raise WmsError(f"{path}: cannot be read: {e}") from e
+        reader = csv.DictReader(io.StringIO(text))
+        missing = [c for c in columns if c not in (reader.fieldnames or ())]
+        if missing:
+            raise WmsError(f"{path}: line 1: missing column {', '.join(missing)}")
+        out = []
+        for n, row in enumerate(reader, start=2):
+            clean = {k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)}
+            empty = [c for c in columns if not clean.get(c)]
+            if empty:
+                raise WmsError(f"{path}: line {n}: {', '.join(empty)} is empty")
+            out.append({**clean, "@": f"{path}: line {n}"})
+        return out
+
+
+def to_csv(doc: CountDocument) -> str:
+    """A document as its file says it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(OUT_COLUMNS)
+    for x in doc.lines:
+        observed = (_iso(x.observed_from_ns), _iso(x.observed_to_ns))
+        first = (doc.doc_id, doc.digest, x.line_no, x.location_code, x.sku, x.gtin14, x.qty, x.uom, int(x.zero_confirmed))
+        writer.writerow((*first, f"{x.expected_qty:g}", x.expected_version, *observed, x.confidence))
+    return text.getvalue()
+
+
+def _digest(text: str) -> str:
+    row = next(csv.DictReader(io.StringIO(text)), {})
+    return str(row.get("digest", ""))
+
+
+def _number(row: dict[str, str], column: str, empty: str = "") -> float:
+    text = row.get(column, "") or empty
+    try:
+        return float(text)
+    except ValueError:
+        raise WmsError(f"{row['@']}: {column} is {text!r}; expected a number") from None
+
+
+def _stamp(row: dict[str, str]) -> int:
+    text = row["moved_at"]
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        at = datetime.min
+    if at.tzinfo is None:
+        raise WmsError(f"{row['@']}: moved_at is {text!r}; expected an ISO-8601 time with its zone")
+    micros = at.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (micros.days * 86_400_000_000 + micros.seconds * 1_000_000 + micros.microseconds) * 1000
+
+
+def _iso(stamp_ns: int) -> str:
+    return datetime.fromtimestamp(stamp_ns / 1e9, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
