@@ -310,6 +310,17 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         t = config.wms.tryton
         password = read_secret(t.password, "wms.tryton.password")
         return TrytonWms(t.url, t.database, t.user, password, bundle.wms, timeout_s=t.timeout_s)
+    if config.wms.name == "webhook":
+        from shelfscan.adapters.secret import read_secret
+        from shelfscan.adapters.wms_webhook import FIELDS, WebhookWms
+
+        w = config.wms.webhook
+        unknown = sorted(set(w.fields) - set(FIELDS))
+        if unknown:
+            raise BadInput([f"wms.webhook.fields: unknown field {u!r}; known: {', '.join(FIELDS)}" for u in unknown])
+        token = read_secret(w.token, "wms.webhook.token")
+        paths = {str(k): v for k, v in w.paths.items()}
+        return WebhookWms(w.url, token, bundle.wms, paths=paths, fields=w.fields, timeout_s=w.timeout_s)
     if config.wms.name == "folder":
         from shelfscan.adapters.wms_folder import FolderWms
 

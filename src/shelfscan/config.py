@@ -181,14 +181,26 @@ class FolderConfig(_Section):
     answer_wait_s: float = Field(default=60.0, ge=0)
 
 
+class WebhookConfig(_Section):
+    """A REST service of your own; paths and field names over those of `adapters.wms_webhook`. ``token``: bearer, a secret's
+    place."""
+
+    url: str = "https://localhost:8443/wms"
+    token: str = "env:SHELFSCAN_WEBHOOK_TOKEN"
+    paths: dict[Literal["locations", "products", "stock", "movements", "submit", "find"], str] = {}
+    fields: dict[str, str] = {}
+    timeout_s: float = Field(default=30.0, gt=0)
+
+
 class WmsConfig(_Section):
     """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
-    name: Literal["builtin", "tryton", "odoo", "folder", "none"] = "builtin"
+    name: Literal["builtin", "tryton", "odoo", "folder", "webhook", "none"] = "builtin"
     path: Path | None = None
     tryton: TrytonConfig = TrytonConfig()
     odoo: OdooConfig = OdooConfig()
     folder: FolderConfig = FolderConfig()
+    webhook: WebhookConfig = WebhookConfig()
     approval: ApprovalConfig = ApprovalConfig()
 
 

@@ -21,6 +21,7 @@ from shelfscan.evaluation.faulty_wms import FaultyLine, MemoryWms
 from shelfscan.evaluation.folder_stub import FolderSystem, FolderTill
 from shelfscan.evaluation.odoo_night import OdooTill
 from shelfscan.evaluation.sync_campaign import WRONG, FaultNight
+from shelfscan.evaluation.webhook_stub import WebhookService, WebhookTill
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.ports import Event, Ledger
 from shelfscan.wms.document import CountDocument, CountLine
@@ -45,7 +46,7 @@ class Odoo(OdooTill):
         return [replace(s, backroom=rooms[s.location_code, s.sku]) for s in super().pull_stock()]
 
 
-@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder"])
+@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder", "webhook"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     def build(clock: Callable[[], int]) -> Any:
         b = bundle(ROWS)
@@ -53,6 +54,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
             return BuiltinWms.open(tmp_path / "wms.sqlite", ROWS, b.catalogue, clock=clock)
         if request.param.startswith("odoo"):
             return Odoo.of(ROWS, b.catalogue, clock, request.param.removeprefix("odoo-"))
+        if request.param == "webhook":
+            return WebhookTill(WebhookService(ROWS, b.catalogue, clock), ROWS)
         if request.param == "folder":
             return FolderTill(FolderSystem(tmp_path / "wms", ROWS, b.catalogue, clock), ROWS)
         return MemoryWms(ROWS, b.catalogue, clock)

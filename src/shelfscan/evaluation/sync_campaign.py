@@ -285,4 +285,12 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return night, close
 
         return files
-    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, memory, odoo, tryton")
+    if wms == "webhook":
+        from shelfscan.evaluation import webhook_stub
+
+        def service(seed: int) -> tuple[FaultNight, Callable[[], None]]:
+            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+            return webhook_stub.night(seed, ledger), ledger.close
+
+        return service
+    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, memory, odoo, tryton, webhook")
