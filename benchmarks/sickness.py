@@ -94,7 +94,18 @@ def make_sick(kind: str, captures: list[FrameBundle], rng: random.Random) -> tup
         return of_head(lambda f: rgb(f, lambda p: cv2.GaussianBlur(p, (0, 0), sigma))), head
     if kind == "camera_turned":
         axis, angle = rng.randrange(3), rng.choice((-1, 1)) * np.deg2rad(1.0)
-        return of_head(lambda f: all_three(f, lambda p, c: turned(p, c, axis, angle))), head
+
+        def turn(f: HeadFrame) -> HeadFrame:
+            done = all_three(f, lambda p, c: turned(p, c, axis, angle))
+            if axis != 2:
+                return done
+            # The head turns as a whole: its right camera goes round the left one, and the rows stay together (at the standoff).
+            baseline = abs(float(np.linalg.norm(f.head.right.T_base_optical[:3, 3] - f.head.left.T_base_optical[:3, 3])))
+            down = f.head.right.intrinsics.fy_px * baseline * np.sin(angle) / 0.9
+            h, w = f.right.shape
+            return replace(done, right=cv2.warpAffine(done.right, np.array([[1, 0, 0], [0, 1, down]]), (w, h)))
+
+        return of_head(turn), head
     if kind == "calibration_drift":
         down, roll = rng.choice((-1, 1)) * rng.uniform(0.9, 2.0), rng.uniform(-0.1, 0.1)
 
@@ -138,8 +149,9 @@ def scans_of(pipeline: ScanPipeline, captures: list[FrameBundle]) -> list[BaySca
     return [pipeline.process(c).scan for c in captures]
 
 
-def one(nights: Path, seed: int, every: int, sick: bool) -> None:
-    """Measure a store healthy and, where asked for, in every sickness; what is there already stays."""
+def one(nights: Path, seed: int, every: int, sick: bool, other: Path) -> None:
+    """Measure a store healthy and, where asked for, in every sickness; what is there already stays. ``other``: a store of
+    other packs."""
     out = nights / "health" / f"{seed}.json"
     done: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
     wanted = ["healthy", *(SICK if sick else ())]
@@ -164,7 +176,7 @@ def one(nights: Path, seed: int, every: int, sick: bool) -> None:
         rng = random.Random(f"{seed}/{kind}")
         used, where = make_sick(kind, captures, rng)
         eyes = Weak(detector, seed) if kind == "detector_weak" else detector
-        memory = other_packs(bundle, settings, rng) if kind == "new_packaging" else recogniser
+        memory = other_packs(bundle, settings, rng, load_bundle(other)) if kind == "new_packaging" else recogniser
         scans = scans_of(pipeline(eyes, memory), used)
         light = [replace(s, observations=(), tags=(), coverage=(), fronts=(), checks=(), tops=()).to_json() for s in scans]
         done[kind] = {"measures": measured(scans, bundle.planogram), "light": light, "aisle_of": aisle_of, "where": where}
@@ -173,12 +185,11 @@ def one(nights: Path, seed: int, every: int, sick: bool) -> None:
         print(seed, kind, flush=True)
 
 
-def other_packs(bundle: Any, settings: Config, rng: random.Random) -> Any:
-    """A recogniser that knows a third of the products by pictures of others: their packs were changed."""
-    skus = sorted(bundle.gallery)
-    changed = rng.sample(skus, len(skus) // 3)
-    shuffled = changed[1:] + changed[:1]
-    gallery = {**bundle.gallery, **{a: bundle.gallery[b] for a, b in zip(changed, shuffled, strict=True)}}
+def other_packs(bundle: Any, settings: Config, rng: random.Random, strangers: Any) -> Any:
+    """A recogniser that knows a third of the products by packs that stand in no shelf here: theirs were changed."""
+    changed = rng.sample(sorted(bundle.gallery), len(bundle.gallery) // 3)
+    others = rng.sample(sorted(strangers.gallery), len(changed))
+    gallery = {**bundle.gallery, **{a: strangers.gallery[b] for a, b in zip(changed, others, strict=True)}}
     return recogniser_of(replace(bundle, gallery=gallery), settings)
 
 
@@ -217,7 +228,9 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ProcessPoolExecutor(args.jobs) as pool:
-        jobs = [pool.submit(one, args.nights, s, args.every, s in args.seeds) for s in [*args.learn, *args.seeds]]
+        other = args.nights / f"store-{args.learn[0]}"
+        seeds = [*args.learn, *args.seeds]
+        jobs = [pool.submit(one, args.nights, s, args.every, s in args.seeds, other) for s in seeds]
         for job in jobs:
             job.result()
     baseline, found = judge(args.nights, args.learn, args.seeds)

@@ -35,7 +35,12 @@ FLOORS: Mapping[str, float] = {
     "tilt": 0.012,  # metres along the shelf a metre of height
     "boxes": 0.2,  # logarithm
     "likeness": 0.03,
+    "unlike": 0.1,  # share of products
 }
+#: A product that looks less like its reference pictures than this, where it is planned, is somebody else or has a new pack.
+UNLIKE = 0.6
+#: Beside a depth that is out, so much of a limit in another direction says that the camera was turned.
+ASIDE = 0.6
 #: A lamp is out where pictures in a row are darker than this share of the run's usual ones.
 DARK, DARK_IN_A_ROW = 0.6, 2
 
@@ -76,7 +81,9 @@ def measured(scans: Iterable[BayScan], planogram: Planogram) -> dict[str, float]
 
 
 def _pictures(head: str, scans: Sequence[BayScan]) -> dict[str, float]:
-    here = [s.quality for s in scans if f"{head}.sharpness" in s.quality]
+    # In the dark nothing is sharp; that is told of the lamp.
+    dark = _darker(scans)
+    here = [s.quality for s in scans if f"{head}.sharpness" in s.quality and s.viewpoint_id not in dark]
     if len(here) < LEAST_CAPTURES:
         return {}
     out = {f"{head}.sharpness": math.log(1.0 + statistics.median(q[f"{head}.sharpness"] for q in here))}
@@ -126,6 +133,13 @@ def _recognition(scans: Sequence[BayScan], planogram: Planogram) -> dict[str, fl
         return {}
     scores = [o.candidates[0].score for s in scans for o in s.observations if o.candidates]
     out = {"all.boxes": math.log(max(seen, 1) / planned)}
+    alike: dict[str, list[float]] = {}
+    for check in (c for s in scans for c in s.checks if c.bin_id in planogram):
+        sku = planogram[check.bin_id].sku
+        alike.setdefault(sku, []).extend(k.score for k in check.candidates if k.sku == sku)
+    judged = [statistics.median(v) for v in alike.values() if len(v) >= 2]
+    if len(judged) >= 20:
+        out["all.unlike"] = sum(v < UNLIKE for v in judged) / len(judged)
     if scores:
         out["all.likeness"] = statistics.fmean(scores)
     return out
@@ -159,9 +173,16 @@ def diagnose(
         less = 1 - math.exp(measures["all.boxes"] - baseline.usual["all.boxes"][0])
         text = f"{less:.0%} fewer products are found than usual: check the detector's model and the pictures"
         out.append(Sickness("detector_weak", "all cameras", text, -far["all.boxes"]))
-    if far.get("all.likeness", 0) < -1 and not blind:
+    if (far.get("all.likeness", 0) < -1 or far.get("all.unlike", 0) > 1) and not blind:
         text = "products look less like their reference pictures than usual: new packaging? enrol it (shelfscan enrol)"
-        out.append(Sickness("new_packaging", _where_unlike(scans, aisle_of), text, -far["all.likeness"]))
+        out.append(
+            Sickness(
+                "new_packaging",
+                _where_unlike(scans, aisle_of),
+                text,
+                max(-far.get("all.likeness", 0.0), far.get("all.unlike", 0.0)),
+            )
+        )
     return sorted(out, key=lambda s: -s.size)
 
 
@@ -208,11 +229,11 @@ def _stereo(head: str, measures: Mapping[str, float], baseline: Baseline, far: M
 
 def _moved(pair: str, measures: Mapping[str, float], baseline: Baseline, far: Mapping[str, float]) -> list[Sickness]:
     mine = {k.partition(".")[2]: v for k, v in far.items() if k.startswith(f"{pair}.")}
-    out = {k for k, v in mine.items() if abs(v) > 1}
-    if not out:
+    if max(abs(v) for v in mine.values()) <= 1:
         return []
     # A camera that was turned has its goods elsewhere in depth as well; stereo that drifted has them there alone.
-    worst = max(out - {"offset_y_m"} or out, key=lambda k: abs(mine[k]))
+    aside = {k for k, v in mine.items() if k != "offset_y_m" and abs(v) > ASIDE}
+    worst = max(aside or {"offset_y_m"}, key=lambda k: abs(mine[k]))
     heads = pair.replace("-", " and ")
     off = measures[f"{pair}.{worst}"] - baseline.usual[f"{pair}.{worst}"][0]
     if worst == "offset_y_m":
@@ -223,17 +244,27 @@ def _moved(pair: str, measures: Mapping[str, float], baseline: Baseline, far: Ma
     return [Sickness("camera_turned", heads, text, abs(mine[worst]))]
 
 
-def _dark(scans: Sequence[BayScan], aisle_of: Mapping[str, str]) -> list[Sickness]:
-    """Stretches where all heads have dark pictures."""
+def _light(scans: Sequence[BayScan]) -> tuple[list[tuple[str, float]], float]:
+    """(viewpoint, light) in the order of the night, of the head that has most of it, and the run's usual light."""
     light: list[tuple[str, float]] = []
     for scan in sorted(scans, key=lambda s: s.stamp_ns):
         values = [v for k, v in scan.quality.items() if k.endswith(".brightness")]
         if values:
             light.append((scan.viewpoint_id, max(values)))
-    if len(light) < LEAST_CAPTURES:
-        return []
     # Half of a store may be dark and the rest shows it: the brighter half is the usual one.
-    usual = statistics.median(sorted(v for _, v in light)[len(light) // 2 :])
+    usual = statistics.median(sorted(v for _, v in light)[len(light) // 2 :]) if len(light) >= LEAST_CAPTURES else 0.0
+    return light, usual
+
+
+def _darker(scans: Sequence[BayScan]) -> set[str]:
+    """Viewpoints where all heads have dark pictures."""
+    light, usual = _light(scans)
+    return {v for v, value in light if value < DARK * usual}
+
+
+def _dark(scans: Sequence[BayScan], aisle_of: Mapping[str, str]) -> list[Sickness]:
+    """Stretches where all heads have dark pictures."""
+    light, usual = _light(scans)
     out: list[Sickness] = []
     row: list[tuple[str, float]] = []
     for viewpoint, value in [*light, ("", math.inf)]:
