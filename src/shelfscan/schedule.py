@@ -31,7 +31,8 @@ SET_BACK = timedelta(minutes=10)
 
 class Entry(BaseModel):
     """One line of the schedule. ``hours``: from-to, local time, in which the robot may be out (over midnight if to < from);
-    a night that fails is gone on with up to ``retries`` times, ``retry_after_min`` minutes after the failure."""
+    aisles with bins not seen for ``overdue_days`` come first; a night that fails is gone on with up to ``retries`` times,
+    ``retry_after_min`` minutes after the failure."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -148,6 +148,18 @@ def test_what_is_due_runs_and_is_gone_on_with(tmp_path: Path, monkeypatch: pytes
     assert len(calls) == 2, "it was started already"
 
 
+def test_aisles_that_were_not_seen_for_long_come_first(tmp_path: Path) -> None:
+    from test_missions import finished
+
+    from shelfscan.cli.schedule import _overdue_aisles
+
+    run = finished(tmp_path / "runs", "one", "2026-09-20T03:00:00Z", 1)
+    e = entry(store=str(run.bundle.root), runs=str(tmp_path / "runs"), overdue_days=1)
+    assert _overdue_aisles(e) == ["A01"]
+    assert _overdue_aisles(entry(store=str(run.bundle.root), runs=str(tmp_path / "none"), overdue_days=1)) == []
+    assert _overdue_aisles(entry(store=str(run.bundle.root), runs=str(tmp_path / "runs"))) == []
+
+
 def test_two_schedulers_of_one_file(tmp_path: Path) -> None:
     from shelfscan.runfolder import claimed
 

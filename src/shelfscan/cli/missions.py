@@ -19,6 +19,7 @@ from shelfscan.errors import BadInput, ShelfscanError
 from shelfscan.inputs import expect_writable
 from shelfscan.mission import machine
 from shelfscan.mission.timeline import svg, timeline_of
+from shelfscan.model.bundle import Bundle
 from shelfscan.model.stock import BinStatus
 from shelfscan.ports import Event
 from shelfscan.runfolder import claimed, write_atomic
@@ -209,14 +210,8 @@ def _order(run_dir: Path, what: str) -> None:
     out.print(message, highlight=False)
 
 
-def overdue(
-    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder that holds run folders.")],
-    store: Annotated[Path, typer.Option("--store", help="Store bundle.")],
-    days: Annotated[float, typer.Option(min=0, help="Bins whose last look is older than this many days.")] = 2.0,
-    as_json: AsJson = False,
-) -> None:
-    """Bins by the age of their last look: what nobody has seen for too long, over all runs of the store."""
-    bundle = load_bundle(store)
+def overdue_bins(bundle: Bundle, folder: Path, days: float) -> tuple[list[dict[str, Any]], int]:
+    """Bins whose last look is older than so many days, those never seen first; and how many runs there are to judge by."""
     seen: dict[str, datetime] = {}
     why: dict[str, str] = {}
     runs = [r for r in runs_in(folder, bundle.store.site) if r.ended]
@@ -236,13 +231,23 @@ def overdue(
             row = {"bin_id": place.bin_id, "aisle_id": place.aisle_id, "age_days": age and round(age, 2)}
             rows.append({**row, "last": at_.isoformat(timespec="seconds") if at_ else "", "reason": why.get(place.bin_id, "")})
     rows.sort(key=lambda r: (r["age_days"] is not None, -(r["age_days"] or 0), str(r["bin_id"])))
+    return rows, len(runs)
+
+
+def overdue(
+    folder: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder that holds run folders.")],
+    store: Annotated[Path, typer.Option("--store", help="Store bundle.")],
+    days: Annotated[float, typer.Option(min=0, help="Bins whose last look is older than this many days.")] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Bins by the age of their last look: what nobody has seen for too long, over all runs of the store."""
+    bundle = load_bundle(store)
+    rows, runs = overdue_bins(bundle, folder, days)
     if as_json:
-        print_json(
-            {"site": bundle.store.site, "runs": len(runs), "days": days, "bins": len(bundle.store.places), "overdue": rows}
-        )
+        print_json({"site": bundle.store.site, "runs": runs, "days": days, "bins": len(bundle.store.places), "overdue": rows})
         return
     total = len(bundle.store.places)
-    out.print(f"{len(rows)} of {total} bins were not seen for {days:g} days ({len(runs)} runs)", highlight=False)
+    out.print(f"{len(rows)} of {total} bins were not seen for {days:g} days ({runs} runs)", highlight=False)
     if rows:
         table = Table("aisle", "overdue", "never seen", "oldest look", "reasons")
         for aisle in dict.fromkeys(str(r["aisle_id"]) for r in rows):

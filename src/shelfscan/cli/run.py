@@ -253,6 +253,9 @@ def run(
     aisles: Annotated[list[str] | None, typer.Option("--aisle", help="Only this aisle; may be given more than once.")] = None,
     bins: Annotated[list[str] | None, typer.Option("--bin", help="Only this bin; may be given more than once.")] = None,
     rescan: Annotated[Path | None, typer.Option("--rescan", help="Only the bins that this earlier run did not see.")] = None,
+    first: Annotated[
+        list[str] | None, typer.Option("--first", help="Aisle that comes before all others; over the configuration's.")
+    ] = None,
     most_hours: Annotated[
         float | None, typer.Option("--most-hours", min=0.001, max=24, help="Go home after so long; over the configuration's.")
     ] = None,
@@ -263,10 +266,11 @@ def run(
     """Scan a store: drive the mission, process every capture, write the run folder."""
     if stay and direct:
         raise BadInput("--stay: keeps ROS nodes up, and --direct has none")
-    hours = {"mission.most_hours": most_hours} if most_hours is not None else {}
+    over: dict[str, Any] = {"mission.most_hours": most_hours} if most_hours is not None else {}
+    over |= {"mission.first_aisles": list(first)} if first else {}
     kept = out_dir / "config.yaml"
     file = config or (kept if resume and kept.exists() else None)
-    chosen = load_config(file, hours) if file is not None or hours else None
+    chosen = load_config(file, over) if file is not None or over else None
     if resume and (aisles or bins or rescan):
         raise BadInput("--resume: goes on with the mission as it was planned; leave --aisle, --bin and --rescan out")
     wanted = list(bins or ())

@@ -17,8 +17,9 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from shelfscan.bundle import check_bundle
+from shelfscan.bundle import check_bundle, load_bundle
 from shelfscan.cli._console import err, out, print_json
+from shelfscan.cli.missions import overdue_bins
 from shelfscan.cli.run import ended_cleanly
 from shelfscan.config import load_config
 from shelfscan.errors import BadInput
@@ -43,6 +44,9 @@ def add(
     config: Annotated[Path | None, typer.Option("--config", help="YAML configuration of the runs.")] = None,
     retries: Annotated[int, typer.Option(min=0, max=20, help="How often a failed night is gone on with.")] = 2,
     retry_after_min: Annotated[float, typer.Option("--retry-after", min=0, max=600, help="Minutes before that.")] = 10.0,
+    overdue_days: Annotated[
+        float | None, typer.Option("--overdue-first", min=0.01, help="Aisles with bins not seen for so many days come first.")
+    ] = None,
     direct: Annotated[bool, typer.Option("--direct", help="Runs in one process, without ROS.")] = False,
     file: File = DEFAULT,
 ) -> None:
@@ -64,6 +68,7 @@ def add(
         "config": config.resolve() if config else None,
         "retries": retries,
         "retry_after_min": retry_after_min,
+        "overdue_days": overdue_days,
         "direct": direct,
     }
     try:
@@ -161,6 +166,8 @@ def _night(d: Due) -> None:
         command += ["--resume"] if resume else []
         command += ["--direct"] if e.direct else []
         command += ["--config", str(e.config)] if e.config else []
+        if not resume:
+            command += [part for aisle in _overdue_aisles(e) for part in ("--first", aisle)]
         command += ["--most-hours", f"{min(24.0, left_h):.3f}"]
         _say(f"{e.name}: {'goes on with' if resume else 'starts'} {run_dir}")
         code = _run(command, run_dir.parent / f"{run_dir.name}.log")
@@ -175,6 +182,19 @@ def _night(d: Due) -> None:
             while datetime.now(timezone.utc) < min(ends, d.until):
                 time.sleep(min(POLL_S, 1.0))
     _say(f"{e.name}: given up for tonight; what was seen is kept, go on with: shelfscan run --resume --out {run_dir}")
+
+
+def _overdue_aisles(e: Entry) -> list[str]:
+    """Aisles with bins that were not seen for too long; what stands in the way of knowing stops no night."""
+    if e.overdue_days is None or not e.runs.is_dir():
+        return []
+    try:
+        rows, runs = overdue_bins(load_bundle(e.store), e.runs, e.overdue_days)
+    except BadInput as problem:
+        _say(f"{e.name}: what is overdue is not known: {'; '.join(problem.problems)}")
+        return []
+    # In a first night everything is overdue, and nothing comes first.
+    return sorted({str(r["aisle_id"]) for r in rows}) if runs else []
 
 
 def _run(command: list[str], log: Path) -> int:
