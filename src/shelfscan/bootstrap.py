@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from shelfscan.wms.rules import ApprovalPolicy
 
 
+#: The robot of ``config/robot.yaml``, whose healthy runs ``models/health.json`` was learned from.
+SIMULATED_ROBOT = "demo robot"
 _log = logging.getLogger("shelfscan.backends")
 
 Made = TypeVar("Made")
@@ -264,7 +266,7 @@ def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:
 def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[str, float], list[Sickness]]:
     """What a run measured of its own cameras, and what that says; the store's own baseline counts before the shipped one."""
     from shelfscan.adapters.health_file import load_baseline
-    from shelfscan.audit.health import diagnose, measured
+    from shelfscan.audit.health import Baseline, diagnose, measured
     from shelfscan.mission.machine import project
     from shelfscan.model.scan import BayScan
     from shelfscan.paths import shared_file
@@ -274,7 +276,12 @@ def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[
     progress = project(ledger.read(kinds=("mission.started",)), mission_id)
     aisle_of = {v.viewpoint_id: v.aisle_id for v in progress.plan.viewpoints} if progress is not None else {}
     own = bundle.root / "health.json"
-    baseline = load_baseline(own if own.is_file() else shared_file("models", "health.json"))
+    if own.is_file():
+        baseline = load_baseline(own)
+    else:
+        # What is usual of the simulated robot's cameras says nothing of others.
+        simulated = bundle.robot.name == SIMULATED_ROBOT
+        baseline = load_baseline(shared_file("models", "health.json")) if simulated else Baseline()
     measures = measured(scans, bundle.planogram)
     return measures, diagnose(measures, baseline, scans, aisle_of)
 
