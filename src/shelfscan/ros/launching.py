@@ -13,7 +13,7 @@ from launch_ros.substitutions import FindPackageShare
 from shelfscan.ros.nodes import NAMESPACE, NodeSpec, select
 
 #: Topics of the robot that not every robot calls the same; each is a launch argument with this default.
-ROBOT_TOPICS = {"odom": "/odom", "scan": "/scan", "battery_state": "/battery_state"}
+ROBOT_TOPICS = {"odom": "/odom", "scan": "/scan", "battery_state": "/battery_state", "emergency_stop": "/emergency_stop"}
 #: Launch arguments that leave a node out, by the node's switch in the table.
 SWITCHES = {"ros.record": "record", "wms.name": "wms"}
 
