@@ -79,6 +79,7 @@ def timeline_of(events: Iterable[StoredEvent], mission_id: str) -> Timeline:
     ended = ""
     # The time up to an event was spent on what the event ends; a dead process ends nothing, until somebody resumes.
     last_ns: int | None = None
+    failing: tuple[str, str, int] | None = None
     for stored in events:
         event, p = stored.event, stored.event.payload
         if event.kind not in KINDS or p.get("mission_id") != mission_id or event.kind in ("bay_scan", "scan.begun"):
@@ -89,7 +90,16 @@ def timeline_of(events: Iterable[StoredEvent], mission_id: str) -> Timeline:
         what = SPENT.get(event.kind, "")
         if event.kind == "viewpoint.failed":
             what = FAILED.get(str(p["what"]), "")
-            flags.append(Flag(f"{p['viewpoint_id']}: {p['what']} {p['reason']}", event.stamp_ns))
+            why = f"{p['what']} {p['reason']}"
+            if failing and failing[0] == why:
+                # A blocked aisle fails place after place: one flag says it.
+                failing = (why, failing[1], failing[2] + 1)
+                flags[-1] = Flag(f"{failing[1]} and {failing[2] - 1} more: {why}", flags[-1].at_ns)
+            else:
+                failing = (why, str(p["viewpoint_id"]), 1)
+                flags.append(Flag(f"{p['viewpoint_id']}: {why}", event.stamp_ns))
+        else:
+            failing = None
         if event.kind in FLAGS:
             flags.append(Flag(FLAGS[event.kind], event.stamp_ns))
         if event.kind == "mission.ended":
