@@ -1,4 +1,4 @@
-"""How long after the last look at a bay its findings are out: ``python -m benchmarks.finding_latency RUN --store STORE``.
+"""How long after the last look at a bay its findings are out: ``python -m benchmarks.finding_latency RUN``.
 
 From a run over ROS with its recording: when each finding was published (as the recorder heard it) against when the last
 capture was taken, up to then, that sees the finding's bay. Wall time, all on one computer; a finding that came before the bay
@@ -16,16 +16,13 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
-from shelfscan.bundle import load_bundle
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--store", type=Path, required=True)
     args = parser.parse_args()
-    places = load_bundle(args.store).store.places
     ledger = SqliteLedger(args.run / "ledger.sqlite")
     bins_of: dict[str, set[str]] = {}
     looks: list[tuple[int, str]] = []
@@ -36,16 +33,19 @@ def main() -> None:
         else:
             looks.append((stored.event.stamp_ns, p["viewpoint_id"]))
     ledger.close()
-    waits = []
+    waits: list[float] = []
+    told: set[str] = set()
     for path in sorted((args.run / "bag").glob("*.mcap")):
         with path.open("rb") as f:
             reader = make_reader(f, decoder_factories=[DecoderFactory()])
-            for _, _, message, finding in reader.iter_decoded_messages(topics=["/shelfscan/findings"]):
-                if finding.bin_id not in places:
-                    continue
-                before = [at for at, v in looks if at <= message.log_time and finding.bin_id in bins_of[v]]
-                if before:
-                    waits.append((message.log_time - max(before)) / 1e9)
+            # Findings go out together with the first map that has them, and maps are recorded.
+            for _, _, message, stock_map in reader.iter_decoded_messages(topics=["/shelfscan/stock_map"]):
+                for state in stock_map.bins:
+                    for finding_id in set(state.findings) - told:
+                        told.add(finding_id)
+                        before = [at for at, v in looks if at <= message.log_time and state.bin_id in bins_of[v]]
+                        if before:
+                            waits.append((message.log_time - max(before)) / 1e9)
     waits.sort()
     if not waits:
         raise SystemExit("no finding in the recording")
