@@ -319,6 +319,7 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         return TrytonWms(t.url, t.database, t.user, password, bundle.wms, timeout_s=t.timeout_s)
     if config.wms.name == "webhook":
         from shelfscan.adapters.secret import read_secret
+        from shelfscan.adapters.webhook_body import load_body
         from shelfscan.adapters.wms_webhook import FIELDS, WebhookWms
 
         w = config.wms.webhook
@@ -326,8 +327,12 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         if unknown:
             raise BadInput([f"wms.webhook.fields: unknown field {u!r}; known: {', '.join(FIELDS)}" for u in unknown])
         token = read_secret(w.token, "wms.webhook.token")
-        paths = {str(k): v for k, v in w.paths.items()}
-        return WebhookWms(w.url, token, bundle.wms, paths=paths, fields=w.fields, timeout_s=w.timeout_s)
+        paths, body = {str(k): v for k, v in w.paths.items()}, None
+        if (w.template is None) != (w.line_template is None):
+            raise BadInput("wms.webhook: template and line_template: both or none")
+        if w.template is not None and w.line_template is not None:
+            body = load_body(w.template, w.line_template)
+        return WebhookWms(w.url, token, bundle.wms, paths=paths, fields=w.fields, body=body, timeout_s=w.timeout_s)
     if config.wms.name == "folder":
         from shelfscan.adapters.wms_folder import FolderWms
 

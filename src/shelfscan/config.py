@@ -183,12 +183,14 @@ class FolderConfig(_Section):
 
 class WebhookConfig(_Section):
     """A REST service of your own; paths and field names over those of `adapters.wms_webhook`. ``token``: bearer, a secret's
-    place."""
+    place. ``template`` and ``line_template``: files for `adapters.webhook_body`, both or none."""
 
     url: str = "https://localhost:8443/wms"
     token: str = "env:SHELFSCAN_WEBHOOK_TOKEN"
     paths: dict[Literal["locations", "products", "stock", "movements", "submit", "find"], str] = {}
     fields: dict[str, str] = {}
+    template: Path | None = None
+    line_template: Path | None = None
     timeout_s: float = Field(default=30.0, gt=0)
 
 
