@@ -1,157 +1,37 @@
-"""Counts as EPCIS 2.0 events: what they say, and that each arrives once, whatever happens on the way."""
+"""EPCIS into a folder and a repository, and through the bridge: each event arrives once, whatever happens on the way."""
 
 from __future__ import annotations
 
 import json
 import random
-import sys
-import threading
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from fakes.epcis import KEY, document
 from fakes.ledger import MemoryLedger
 from fakes.night import HOUR, T0, bundle, state, stock_map
 
 from shelfscan.adapters.epcis_http import HttpCarrier
-from shelfscan.adapters.epcis_mqtt import MqttCarrier
 from shelfscan.adapters.wms_epcis import EpcisWms, FolderCarrier
-from shelfscan.errors import BadInput, WmsAuth, WmsError, WmsRejected, WmsTransient, WmsUnknown
+from shelfscan.errors import WmsAuth, WmsError, WmsRejected, WmsUnknown
 from shelfscan.evaluation.epcis_check import problems
 from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository
 from shelfscan.evaluation.faulty_wms import FaultyTransport, Killed
 from shelfscan.evaluation.sync_campaign import DyingLedger
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.stock import BinStatus
-from shelfscan.wms.document import CountDocument, CountLine
 from shelfscan.wms.epcis import Places, event_id, to_epcis
 from shelfscan.wms.rules import ApprovalPolicy, Decision
 from shelfscan.wms.sync import Retry, decide, sync_run
 
-GTIN = "04006381333931"
-KEY = "0b1e6a0e-0000-5000-8000-000000000001"
-GS1 = Places("https://id.gs1.org/414/9506000000008/254/{location}", "https://id.gs1.org/414/9506000000008")
 ROWS = tuple(WmsLocation(f"L{n}", "shelf", f"b{n}", f"P{n}", 7, 0) for n in range(8))
 ONCE = Retry(attempts=1, wait_s=0, max_wait_s=0)
 
 
-def count(n: int, qty: int, **facts: Any) -> CountLine:
-    return CountLine(n, f"b{n}", f"P{n}", GTIN, qty, T0, T0, 0.0, "", 0.98, zero_confirmed=qty == 0, **facts)
-
-
-def document(*quantities: int, key: str = KEY) -> CountDocument:
-    lines = tuple(count(n, q) for n, q in enumerate(quantities, start=1))
-    return CountDocument(key, "store 1", "m", T0 + HOUR, lines)
-
-
 def repository(server: httpx.BaseTransport, **options: Any) -> EpcisWms:
     return EpcisWms(HttpCarrier("http://epcis.test", TOKEN, transport=server, sleep=lambda s: None, **options), Places())
-
-
-# What is written
-
-
-def test_a_document_is_epcis() -> None:
-    made = to_epcis(document(4, 0), GS1)
-    assert problems(made) == []
-    full, empty = made["epcisBody"]["eventList"]
-    assert full["quantityList"] == [{"epcClass": f"https://id.gs1.org/01/{GTIN}", "quantity": 4}]
-    assert full["eventTime"] == "2030-01-01T00:00:00.000Z" and full["disposition"] == "sellable_accessible"
-    assert full["readPoint"]["id"].endswith("/254/b1") and full["bizStep"] == "cycle_counting" and full["action"] == "OBSERVE"
-    assert empty["quantityList"][0]["quantity"] == 0 and "disposition" not in empty and "persistentDisposition" not in empty
-    assert problems(to_epcis(replace(document(4), kind="stock_taking"), Places())) == []
-
-
-def test_an_event_keeps_its_identity() -> None:
-    first, again = (to_epcis(document(4, 2), Places())["epcisBody"]["eventList"] for _ in range(2))
-    assert first == again and first[0]["eventID"] != first[1]["eventID"]
-    assert to_epcis(document(4, 2, key="k2"), Places())["epcisBody"]["eventList"][0]["eventID"] != first[0]["eventID"]
-
-
-def test_a_difference_from_known_books_is_told() -> None:
-    known = replace(count(1, 4), expected_qty=6.0, expected_version="3")
-    event = to_epcis(replace(document(4), lines=(known,)), Places())["epcisBody"]["eventList"][0]
-    assert event["persistentDisposition"] == {"set": ["mismatch_quantity"]}
-
-
-def test_names_that_are_no_uris_are_quoted() -> None:
-    doc = replace(document(4), lines=(replace(count(1, 4), location_code="aisle 1/ü:3"),))
-    made = to_epcis(doc, Places())
-    assert problems(made) == [] and made["epcisBody"]["eventList"][0]["readPoint"]["id"].count(":") == 3
-
-
-@pytest.mark.parametrize(
-    ("read_point", "named"),
-    [
-        ("https://id.gs1.org/414/9506000000005/254/{location}", "GLN"),
-        ("https://id.gs1.org/414/950600000000/254/{location}", "GLN"),
-        ("urn:epc:id:sgln:95060.0000.{location}", "12 digits"),
-        ("urn:shelfscan:{shop}:{location}", "{shop}"),
-        ("no uri {location}", "not a URI"),
-        ("urn:shelfscan:{site}", "{location} is missing"),
-    ],
-)
-def test_templates_that_cannot_work_are_named(read_point: str, named: str) -> None:
-    with pytest.raises(BadInput, match="wms.epcis.read_point") as caught:
-        Places(read_point)
-    assert named in str(caught.value)
-    Places("urn:epc:id:sgln:9506000.00000.{location}")
-
-
-def test_lines_that_cannot_be_said_are_named() -> None:
-    lines = (
-        replace(count(1, 4), gtin14=""),
-        replace(count(2, 4), location_code="a place with much too long a name"),
-        count(3, 1),
-    )
-    with pytest.raises(WmsRejected, match="line 1: .*GTIN.*line 2: .*1 to 20 characters") as caught:
-        to_epcis(replace(document(4), lines=lines), GS1)
-    assert "line 3" not in str(caught.value)
-
-
-def broken(change: Callable[[dict[str, Any]], object]) -> list[str]:
-    made = json.loads(json.dumps(to_epcis(document(4), GS1)))
-    change(made)
-    return problems(made)
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        (lambda d: d.pop("creationDate"), "creationDate"),
-        (lambda d: d.update(schemaVersion="1.2"), "schemaVersion"),
-        (lambda d: d["@context"].pop(), "unknown field shelfscan:"),
-        (lambda d: d["@context"].pop(0), "@context"),
-        (lambda d: d["epcisBody"].update(eventList=[]), "epcisBody"),
-        (lambda d: d["epcisBody"]["eventList"].append(d["epcisBody"]["eventList"][0]), "a second time"),
-        (lambda d: event(d).update(eventTime="2030-01-01T00:00:00"), "eventTime"),
-        (lambda d: event(d).update(eventTime="2030-13-01T00:00:00Z"), "eventTime"),
-        (lambda d: event(d).update(eventTimeZoneOffset="Z"), "eventTimeZoneOffset"),
-        (lambda d: event(d).update(bizStep="counting"), "bizStep"),
-        (lambda d: event(d).update(bizStep="urn:epcglobal:cbv:bizstep:cycle_counting"), "bizStep"),
-        (lambda d: event(d).update(disposition="on_shelf"), "disposition"),
-        (lambda d: event(d).update(persistentDisposition={"set": ["wrong"]}), "persistentDisposition"),
-        (lambda d: event(d).update(action="COUNT"), "action"),
-        (lambda d: event(d).update(note="x"), "unknown field note"),
-        (lambda d: event(d).update(readPoint={"id": "bin 1"}), "readPoint"),
-        (lambda d: event(d).pop("eventID"), "eventID"),
-        (lambda d: event(d).update(quantityList=[]), "quantityList"),
-        (lambda d: event(d)["quantityList"][0].update(uom="EA"), "uom"),
-        (lambda d: event(d)["quantityList"][0].update(quantity=-1), "quantity"),
-        (lambda d: event(d)["quantityList"][0].update(epcClass="https://id.gs1.org/01/04006381333932"), "check digit"),
-        (lambda d: event(d)["quantityList"][0].update(epcClass="4006381333931"), "epcClass"),
-    ],
-)
-def test_the_check_sees_what_is_no_epcis(change: Callable[[dict[str, Any]], object], named: str) -> None:
-    assert any(named in p for p in broken(change)), broken(change)
-
-
-def event(d: dict[str, Any]) -> dict[str, Any]:
-    return d["epcisBody"]["eventList"][0]  # type: ignore[no-any-return]
 
 
 # A folder
@@ -258,85 +138,6 @@ def test_a_wrong_token_is_said_and_not_shown() -> None:
     with pytest.raises(WmsAuth) as caught:
         client.find(KEY)
     assert "secret-thing" not in str(caught.value) and not client.health().ok
-
-
-# A broker
-
-
-class Broker:
-    """Stands in for paho-mqtt's client: connects, acknowledges, or does not."""
-
-    def __init__(self, *, down: bool = False, refuses: int = 0, silent: bool = False) -> None:
-        self.messages: list[tuple[str, Any, int]] = []
-        broker = self
-
-        class Client:
-            on_connect: Any = None
-
-            def __init__(self, version: object) -> None:
-                self.user: tuple[str, str] | None = None
-
-            def username_pw_set(self, user: str, password: str) -> None:
-                self.user = (user, password)
-
-            def tls_set(self) -> None: ...
-
-            def connect(self, host: str, port: int, keepalive: int) -> None:
-                if down:
-                    raise ConnectionRefusedError("refused")
-
-            def loop_start(self) -> None:
-                reason = SimpleNamespace(is_failure=bool(refuses), value=refuses)
-                threading.Thread(target=lambda: self.on_connect(self, None, None, reason, None)).start()
-
-            def publish(self, topic: str, payload: str, qos: int, retain: bool) -> Any:
-                broker.messages.append((topic, json.loads(payload), qos))
-                return SimpleNamespace(wait_for_publish=lambda timeout: None, is_published=lambda: not silent)
-
-            def disconnect(self) -> None: ...
-
-            def loop_stop(self) -> None: ...
-
-        self.module = ModuleType("paho.mqtt.client")
-        self.module.Client = Client  # type: ignore[attr-defined]
-        self.module.CallbackAPIVersion = SimpleNamespace(VERSION2=2)  # type: ignore[attr-defined]
-
-
-def published(monkeypatch: pytest.MonkeyPatch, broker: Broker) -> EpcisWms:
-    for name in ("paho", "paho.mqtt"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setitem(sys.modules, "paho.mqtt.client", broker.module)
-    return EpcisWms(MqttCarrier("broker.test", 8883, "store/counts", user="u", password="p", wait_s=5), Places())
-
-
-def test_a_broker_gets_one_message_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    broker = Broker()
-    client = published(monkeypatch, broker)
-    client.submit(document(4, 0))
-    ((topic, message, qos),) = broker.messages
-    assert topic == "store/counts" and qos == 1 and problems(message) == [] and client.find(KEY) is None
-    client.submit(document(4, 0))
-    assert broker.messages[0] == broker.messages[1], "the same events, which the receiver recognises"
-    assert client.health().ok
-
-
-def test_a_broker_that_is_down_refuses_or_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for broker, error in (
-        (Broker(down=True), WmsTransient),
-        (Broker(refuses=134), WmsAuth),
-        (Broker(refuses=136), WmsTransient),
-        (Broker(silent=True), WmsUnknown),
-    ):
-        with pytest.raises(error):
-            published(monkeypatch, broker).submit(document(4))
-
-
-def test_without_the_client_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
-    with pytest.raises(BadInput, match=r"shelfscan\[mqtt\]"):
-        MqttCarrier("broker.test", 8883, "t")
-    with pytest.raises(BadInput, match="topic"):
-        MqttCarrier("broker.test", 8883, "a/#")
 
 
 # The bridge

@@ -55,7 +55,13 @@ def epcis(
         if not report.ok:
             typer.echo(f"shelfscan: {report.text}", err=True)
     else:
-        show(run_dir, report, everything)
+        # Decisions belong to a destination, and a review knows the configuration's only.
+        show(
+            run_dir,
+            report,
+            everything,
+            "--zeros, or with the destination in a configuration: shelfscan review list --wms epcis",
+        )
     if not report.ok:
         raise typer.Exit(1)
 

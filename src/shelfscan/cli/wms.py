@@ -278,8 +278,8 @@ def _choose(waiting: Sequence[Mapping[str, Any]], wanted: Iterable[str] | None) 
     return list(chosen.values())
 
 
-def show(run_dir: Path, report: SyncReport, everything: bool) -> None:
-    """A report for people."""
+def show(run_dir: Path, report: SyncReport, everything: bool, review: str = "") -> None:
+    """A report for people. ``review``: how to get at what waits, where it is not as usual."""
     data = report.to_json(equal=everything)
     if data["lines"]:
         _print_table(data["lines"])
@@ -296,7 +296,7 @@ def show(run_dir: Path, report: SyncReport, everything: bool) -> None:
         what = "dry run, nothing was written" if report.dry_run else f"synced with {report.wms}"
         out.print(f"{what}: {report.text}", highlight=False)
         if counts["held"] and not report.dry_run:
-            out.print(f"{counts['held']} wait for a person: shelfscan review list {run_dir}", highlight=False)
+            out.print(f"{counts['held']} wait for a person: {review or f'shelfscan review list {run_dir}'}", highlight=False)
     else:
         typer.echo(f"shelfscan: {report.text}", err=True)
 
