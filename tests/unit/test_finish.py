@@ -11,8 +11,8 @@ from fakes.webrun import WebRun
 
 from shelfscan.bootstrap import make_projector
 from shelfscan.cli.finish import finish_run
-from shelfscan.evaluation.epcis_check import problems
 from shelfscan.config import Config
+from shelfscan.evaluation.epcis_check import problems
 from shelfscan.mission.machine import KINDS, project
 
 
