@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shelfscan.adapters.backends import Name, order
 from shelfscan.adapters.model_store import in_use
-from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig
+from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig, EpcisConfig
 from shelfscan.errors import BackendError, BadInput, MissingModel
 from shelfscan.mission.machine import Rules
 from shelfscan.mission.runner import Limits
@@ -319,6 +319,7 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         return TrytonWms(t.url, t.database, t.user, password, bundle.wms, timeout_s=t.timeout_s)
     if config.wms.name == "webhook":
         from shelfscan.adapters.secret import read_secret
+        from shelfscan.adapters.webhook_body import load_body
         from shelfscan.adapters.wms_webhook import FIELDS, WebhookWms
 
         w = config.wms.webhook
@@ -326,12 +327,18 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         if unknown:
             raise BadInput([f"wms.webhook.fields: unknown field {u!r}; known: {', '.join(FIELDS)}" for u in unknown])
         token = read_secret(w.token, "wms.webhook.token")
-        paths = {str(k): v for k, v in w.paths.items()}
-        return WebhookWms(w.url, token, bundle.wms, paths=paths, fields=w.fields, timeout_s=w.timeout_s)
+        paths, body = {str(k): v for k, v in w.paths.items()}, None
+        if (w.template is None) != (w.line_template is None):
+            raise BadInput("wms.webhook: template and line_template: both or none")
+        if w.template is not None and w.line_template is not None:
+            body = load_body(w.template, w.line_template)
+        return WebhookWms(w.url, token, bundle.wms, paths=paths, fields=w.fields, body=body, timeout_s=w.timeout_s)
     if config.wms.name == "folder":
         from shelfscan.adapters.wms_folder import FolderWms
 
         return FolderWms(config.wms.folder.root, bundle.wms, answer_wait_s=config.wms.folder.answer_wait_s)
+    if config.wms.name == "epcis":
+        return _make_epcis(config.wms.epcis)
     if config.wms.name == "odoo":
         from shelfscan.adapters.secret import read_secret
         from shelfscan.adapters.wms_odoo import OdooWms
@@ -342,6 +349,28 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
     from shelfscan.adapters.wms_builtin import BuiltinWms
 
     return BuiltinWms.open(config.wms.path or run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)
+
+
+def _make_epcis(e: EpcisConfig) -> WmsClient:
+    from shelfscan.adapters.secret import read_secret
+    from shelfscan.adapters.wms_epcis import Carrier, EpcisWms, FolderCarrier
+    from shelfscan.wms.epcis import Places
+
+    places = Places(e.read_point, e.biz_location)
+    carrier: Carrier
+    if e.to == "http":
+        from shelfscan.adapters.epcis_http import HttpCarrier
+
+        token = read_secret(e.token, "wms.epcis.token") if e.token else ""
+        carrier = HttpCarrier(e.url, token, wait_s=e.wait_s, timeout_s=e.timeout_s)
+    elif e.to == "mqtt":
+        from shelfscan.adapters.epcis_mqtt import MqttCarrier
+
+        password = read_secret(e.password, "wms.epcis.password") if e.user and e.password else ""
+        carrier = MqttCarrier(e.broker, e.port, e.topic, user=e.user, password=password, tls=e.tls, wait_s=e.wait_s)
+    else:
+        carrier = FolderCarrier(e.folder)
+    return EpcisWms(carrier, places)
 
 
 def make_policy(config: ApprovalConfig) -> ApprovalPolicy:

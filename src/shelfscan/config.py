@@ -183,24 +183,47 @@ class FolderConfig(_Section):
 
 class WebhookConfig(_Section):
     """A REST service of your own; paths and field names over those of `adapters.wms_webhook`. ``token``: bearer, a secret's
-    place."""
+    place. ``template`` and ``line_template``: files for `adapters.webhook_body`, both or none."""
 
     url: str = "https://localhost:8443/wms"
     token: str = "env:SHELFSCAN_WEBHOOK_TOKEN"
     paths: dict[Literal["locations", "products", "stock", "movements", "submit", "find"], str] = {}
     fields: dict[str, str] = {}
+    template: Path | None = None
+    line_template: Path | None = None
+    timeout_s: float = Field(default=30.0, gt=0)
+
+
+class EpcisConfig(_Section):
+    """Where EPCIS 2.0 events go. ``read_point`` and ``biz_location``: templates, see `wms.epcis.Places`; ``token`` (bearer) and
+    ``password``: a secret's place, or empty for none."""
+
+    to: Literal["folder", "http", "mqtt"] = "folder"
+    folder: Path = Path("epcis")
+    url: str = "https://localhost:8443/epcis"
+    token: str = "env:SHELFSCAN_EPCIS_TOKEN"
+    broker: str = "localhost"
+    port: int = Field(default=8883, gt=0, lt=65536)
+    topic: str = "shelfscan/epcis"
+    tls: bool = True
+    user: str = ""
+    password: str = "env:SHELFSCAN_MQTT_PASSWORD"
+    read_point: str = "urn:shelfscan:{site}:{location}"
+    biz_location: str = "urn:shelfscan:{site}"
+    wait_s: float = Field(default=30.0, ge=0)
     timeout_s: float = Field(default=30.0, gt=0)
 
 
 class WmsConfig(_Section):
     """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
-    name: Literal["builtin", "tryton", "odoo", "folder", "webhook", "none"] = "builtin"
+    name: Literal["builtin", "tryton", "odoo", "folder", "webhook", "epcis", "none"] = "builtin"
     path: Path | None = None
     tryton: TrytonConfig = TrytonConfig()
     odoo: OdooConfig = OdooConfig()
     folder: FolderConfig = FolderConfig()
     webhook: WebhookConfig = WebhookConfig()
+    epcis: EpcisConfig = EpcisConfig()
     approval: ApprovalConfig = ApprovalConfig()
 
 

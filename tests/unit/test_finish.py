@@ -12,6 +12,7 @@ from fakes.webrun import WebRun
 from shelfscan.bootstrap import make_projector
 from shelfscan.cli.finish import finish_run
 from shelfscan.config import Config
+from shelfscan.evaluation.epcis_check import problems
 from shelfscan.mission.machine import KINDS, project
 
 
@@ -54,7 +55,9 @@ def test_an_unseen_bin_has_no_units_anywhere(night: WebRun) -> None:
     assert said[night.hidden]["units"] is None and said[night.hidden]["facings"] is None
     assert said[night.empty]["units"] == 0
 
-    events = json.loads((night.dir / "counts.epcis.json").read_text())["epcisBody"]["eventList"]
+    told = json.loads((night.dir / "counts.epcis.json").read_text())
+    assert problems(told) == []
+    events = told["epcisBody"]["eventList"]
     counted = {e["readPoint"]["id"].rsplit(":", 1)[1] for e in events}
     assert night.hidden not in counted and night.empty in counted
 

@@ -37,7 +37,21 @@ class HttpSystem:
         Raises `WmsTransient` where nothing can have happened, `WmsUnknown` where something may have, `WmsAuth`,
         `WmsRateLimited`, `WmsRejected`.
         """
-        where = f"{self.url}{path}"
+        response = self.send(method, path, changes=changes, **request)
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            text = _short(response)
+            unsure = WmsUnknown if changes else WmsTransient
+            raise unsure(f"{self._where(path)}: {response.status_code}: the answer is no JSON: {text}") from None
+
+    def send(self, method: str, path: str, *, changes: bool, **request: Any) -> httpx.Response:
+        """As `call`, and the answer as it came, for where its headers count. ``path``: below the address, or a whole
+        address, which has to be the same server's: it gets the same secrets.
+        """
+        where = self._where(path)
         unsure: type[WmsError] = WmsUnknown if changes else WmsTransient
         try:
             response = self._http.request(method, where, **request)
@@ -47,10 +61,7 @@ class HttpSystem:
             raise WmsTransient(f"{where}: cannot be reached: {e}") from e
         except httpx.HTTPError as e:
             raise unsure(f"{where}: no answer: {type(e).__name__}: {e}") from e
-        return self._answer(where, response, unsure)
-
-    def _answer(self, where: str, response: httpx.Response, unsure: type[WmsError]) -> Any:
-        code, text = response.status_code, response.text[:300].replace("\n", " ")
+        code, text = response.status_code, _short(response)
         if code in (401, 403):
             raise WmsAuth(f"{where}: {code}: the key or password is wrong or has expired")
         if code == 429:
@@ -61,16 +72,18 @@ class HttpSystem:
             raise WmsRejected(f"{where}: {code}: {text}")
         if code >= 300:
             raise WmsError(f"{where}: {code}: redirects to {response.headers.get('location', '?')}; is the address right?")
-        if not response.content:
-            return None
-        try:
-            return response.json()
-        except ValueError:
-            raise unsure(f"{where}: {code}: the answer is no JSON: {text}") from None
+        return response
+
+    def _where(self, path: str) -> str:
+        return path if path.startswith(("http://", "https://")) else f"{self.url}{path}"
 
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()
+
+
+def _short(response: httpx.Response) -> str:
+    return response.text[:300].replace("\n", " ")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ line whose ``expected_version`` is not the stock's any more is a conflict.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
+from shelfscan.adapters.webhook_body import Body
 from shelfscan.adapters.wms_http import HttpSystem, local_writer
 from shelfscan.errors import WmsError, WmsRejected, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
@@ -54,7 +56,9 @@ _RESULTS: tuple[LineResult, ...] = ("applied", "conflict", "rejected")
 
 
 class WebhookWms:
-    """A `WmsClient` of such a service. ``rows``: what the store maps; ``paths`` and ``fields`` over the defaults."""
+    """A `WmsClient` of such a service. ``rows``: what the store maps; ``paths`` and ``fields`` over the defaults; ``body``: how
+    a document is written, when not as plain JSON.
+    """
 
     def __init__(
         self,
@@ -64,13 +68,14 @@ class WebhookWms:
         *,
         paths: Mapping[str, str] | None = None,
         fields: Mapping[str, str] | None = None,
+        body: Body | None = None,
         timeout_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = HttpSystem(url, timeout_s=timeout_s, headers=headers, transport=transport)
         self._paths, self._fields = {**PATHS, **(paths or {})}, {**FIELDS, **(fields or {})}
-        self._scope = {r.location_code: r.scope for r in rows}
+        self._scope, self._body = {r.location_code: r.scope for r in rows}, body
 
     def capabilities(self) -> Capabilities:
         """See `WmsClient.capabilities`."""
@@ -139,9 +144,11 @@ class WebhookWms:
 
     def submit(self, doc: CountDocument) -> Receipt:
         """See `WmsClient.submit`."""
-        body = {**doc.to_json(), "digest": doc.digest}
-        headers = {"Idempotency-Key": doc.doc_id}
-        answer = self._http.call("POST", self._paths["submit"], changes=True, json=body, headers=headers)
+        headers = {"Idempotency-Key": doc.doc_id, "Content-Type": "application/json"}
+        content = json.dumps({**doc.to_json(), "digest": doc.digest}).encode()
+        if self._body is not None:
+            headers["Content-Type"], content = self._body.content_type, self._body.render(doc)
+        answer = self._http.call("POST", self._paths["submit"], changes=True, content=content, headers=headers)
         if not answer:
             raise WmsUnknown(f"{self._http.url}: no answer per line; it is looked up")
         return self._receipt(doc.doc_id, answer)

@@ -25,6 +25,7 @@ from shelfscan.model.stock import BinState, BinStatus, StockMap
 from shelfscan.ports import Ledger
 from shelfscan.runfolder import write_atomic
 from shelfscan.stock.project import StockProjector
+from shelfscan.wms.epcis import Places, epcis_document, observation
 
 
 @dataclass(frozen=True)
@@ -235,24 +236,7 @@ def _epcis(bundle: Bundle, stock_map: StockMap) -> dict[str, Any]:
     for b in stock_map.bins:
         if b.status is BinStatus.UNSEEN:
             continue
+        identity = f"urn:uuid:{uuid5(NAMESPACE_URL, f'{stock_map.site}/{stock_map.mission_id}/{b.bin_id}')}"
         gtin = bundle.catalogue[b.sku].gtin.zfill(14)
-        events.append(
-            {
-                "type": "ObjectEvent",
-                "eventID": f"urn:uuid:{uuid5(NAMESPACE_URL, f'{stock_map.site}/{stock_map.mission_id}/{b.bin_id}')}",
-                "action": "OBSERVE",
-                "bizStep": "cycle_counting",
-                "disposition": "sellable_accessible",
-                "eventTime": b.observed_at,
-                "eventTimeZoneOffset": "+00:00",
-                "readPoint": {"id": f"urn:shelfscan:{stock_map.site}:{b.bin_id}"},
-                "quantityList": [{"epcClass": f"https://id.gs1.org/01/{gtin}", "quantity": round(b.units)}],
-            }
-        )
-    return {
-        "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],
-        "type": "EPCISDocument",
-        "schemaVersion": "2.0",
-        "creationDate": stock_map.created_at,
-        "epcisBody": {"eventList": events},
-    }
+        events.append(observation(identity, b.observed_at, gtin, round(b.units), Places().of(stock_map.site, b.bin_id)))
+    return epcis_document(events, stock_map.created_at)

@@ -17,6 +17,7 @@ from shelfscan.cli import (
     doctor,
     enrol,
     evaluate,
+    export,
     health,
     history,
     label,
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 app.add_typer(store.app, name="store")
 app.add_typer(wms.review, name="review")
+app.add_typer(export.app, name="export")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")

@@ -95,7 +95,7 @@ def sync(
     as_json: AsJson = False,
 ) -> None:
     """Compare a run's counts with the warehouse system, and post what may be posted."""
-    run = _open(run_dir, wms, store, config, auto_post)
+    run = open_run(run_dir, wms, store, config, auto_post)
     try:
         report = run.sync(dry_run=dry_run)
     finally:
@@ -103,7 +103,7 @@ def sync(
     if as_json:
         print_json(report.to_json())
     else:
-        _show(run_dir, report, everything)
+        show(run_dir, report, everything)
     if not report.ok:
         if as_json:
             typer.echo(f"shelfscan: {report.text}", err=True)
@@ -115,7 +115,7 @@ def review_list(
     run_dir: RunDir, wms: WmsName = None, store: StoreDir = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Lines that wait for a person, from the last sync; works while the warehouse system is down."""
-    run = _open(run_dir, wms, store, config, synced=True)
+    run = open_run(run_dir, wms, store, config, synced=True)
     try:
         lines = _waiting(run, run_dir)
     finally:
@@ -143,7 +143,7 @@ def approve(
 ) -> None:
     """Post held counts, unless stock has moved since; a zero that is approved counts as confirmed."""
     _check_decision(why, lines, everything)
-    _decide(run_dir, True, why, lines, by, _open(run_dir, wms, store, config, synced=True), as_json)
+    _decide(run_dir, True, why, lines, by, open_run(run_dir, wms, store, config, synced=True), as_json)
 
 
 @review.command("reject")
@@ -160,7 +160,7 @@ def reject(
 ) -> None:
     """Turn held counts down; the warehouse system keeps its number."""
     _check_decision(why, lines, everything)
-    _decide(run_dir, False, why, lines, by, _open(run_dir, wms, store, config, synced=True), as_json)
+    _decide(run_dir, False, why, lines, by, open_run(run_dir, wms, store, config, synced=True), as_json)
 
 
 def _check_decision(why: str, wanted: Sequence[str] | None, everything: bool) -> None:
@@ -184,7 +184,7 @@ def _decide(
         chosen = _choose(_waiting(run, run_dir), wanted)
         who = by or getpass.getuser()
         for line in chosen:
-            counted, on_hand = int(line["counted"]), float(line["on_hand"])
+            counted, on_hand = int(line["counted"]), float(line["on_hand"] or 0.0)
             decision = Decision(line["line_id"], approved, who, why.strip(), time.time_ns(), counted, on_hand)
             decide(run.ledger, run.stock_map.mission_id, run.wms, decision)
         report = run.sync()
@@ -204,7 +204,7 @@ def _decide(
         raise typer.Exit(1)
 
 
-def _open(
+def open_run(
     run_dir: Path,
     wms: str | None,
     store: Path | None,
@@ -212,18 +212,19 @@ def _open(
     auto_post: bool | None = None,
     *,
     synced: bool = False,
+    overrides: Mapping[str, Any] | None = None,
 ) -> _Run:
     """Everything a command needs; ``synced``: of a run that was synced. Raises `BadInput` before anything is touched."""
     info = read_run_info(run_dir)
     kept = run_dir / "config.yaml"
-    overrides: dict[str, Any] = {}
+    settings = dict(overrides or {})
     if wms is not None:
         if wms not in NAMES:
             raise BadInput(f"--wms: unknown warehouse system {wms!r}; known: {', '.join(NAMES)}")
-        overrides["wms.name"] = wms
+        settings["wms.name"] = wms
     if auto_post is not None:
-        overrides["wms.approval.auto_post"] = auto_post
-    config = load_config(config_file or (kept if kept.is_file() else None), overrides)
+        settings["wms.approval.auto_post"] = auto_post
+    config = load_config(config_file or (kept if kept.is_file() else None), settings)
     stock_map = read_map(run_dir)
     bundle = load_bundle(store or Path(info.store))
     if bundle.store.site != stock_map.site:
@@ -277,7 +278,8 @@ def _choose(waiting: Sequence[Mapping[str, Any]], wanted: Iterable[str] | None) 
     return list(chosen.values())
 
 
-def _show(run_dir: Path, report: SyncReport, everything: bool) -> None:
+def show(run_dir: Path, report: SyncReport, everything: bool, review: str = "") -> None:
+    """A report for people. ``review``: how to get at what waits, where it is not as usual."""
     data = report.to_json(equal=everything)
     if data["lines"]:
         _print_table(data["lines"])
@@ -294,7 +296,7 @@ def _show(run_dir: Path, report: SyncReport, everything: bool) -> None:
         what = "dry run, nothing was written" if report.dry_run else f"synced with {report.wms}"
         out.print(f"{what}: {report.text}", highlight=False)
         if counts["held"] and not report.dry_run:
-            out.print(f"{counts['held']} wait for a person: shelfscan review list {run_dir}", highlight=False)
+            out.print(f"{counts['held']} wait for a person: {review or f'shelfscan review list {run_dir}'}", highlight=False)
     else:
         typer.echo(f"shelfscan: {report.text}", err=True)
 

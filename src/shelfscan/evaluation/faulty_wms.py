@@ -261,10 +261,8 @@ class FaultyTransport(httpx.BaseTransport):
             try:
                 response = self._inner.handle_request(copy)
                 response.read()
-                kind = response.headers.get("content-type", "")
-                return httpx.Response(
-                    response.status_code, headers={"content-type": kind}, content=response.content, request=request
-                )
+                kept = {k: response.headers[k] for k in ("content-type", "location") if k in response.headers}
+                return httpx.Response(response.status_code, headers=kept, content=response.content, request=request)
             except httpx.TransportError:
                 # The server itself is slow or closes a kept connection: no fault of this night.
                 if attempt == 4:

@@ -25,7 +25,8 @@ class CountLine:
 
     ``qty`` in whole pieces; ``observed_from_ns``/``observed_to_ns`` UTC; ``expected_qty`` and ``expected_version`` are
     what the warehouse system said when the decision was made: a system that holds another version must refuse the
-    line. ``zero_confirmed`` is set when a person said that there really is nothing.
+    line. With an empty version nothing was expected, because the system keeps no stock. ``zero_confirmed`` is set when a
+    person said that there really is nothing.
     """
 
     line_no: int

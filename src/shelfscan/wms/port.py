@@ -17,12 +17,14 @@ LineResult = Literal["applied", "conflict", "rejected"]
 class Capabilities:
     """What a system can promise. ``unique_key``: it refuses a second document with a known key by itself;
     ``checks_version``: it compares ``expected_version`` and applies in one transaction; ``max_lines`` a document.
+    ``keeps_stock`` false: it only takes note of what was seen, so there is nothing to compare with, and the pulls raise.
     """
 
     name: str
     unique_key: bool
     checks_version: bool
     max_lines: int
+    keeps_stock: bool = True
 
 
 @dataclass(frozen=True, slots=True)

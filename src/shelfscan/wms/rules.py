@@ -203,8 +203,8 @@ def reconcile(
         site = view.scopes.get(code) == "site" or any(r.scope == "site" for r in rows)
         bins = tuple(dict.fromkeys(r.bin_id for r in rows if r.bin_id))
         seen = tuple(states[b] for b in bins if b in states)
-        observed = _observed(seen, spans or {})
-        since = observed.from_ns - int(policy.movement_margin_s * NS)
+        looked = observed(seen, spans or {})
+        since = looked.from_ns - int(policy.movement_margin_s * NS)
         product = catalogue.get(sku)
         case = _Case(
             location_code=code,
@@ -214,7 +214,7 @@ def reconcile(
             states=seen,
             row=view.stock.get((code, sku)),
             moved=tuple(m for m in view.movements.get((code, sku), ()) if m.moved_at_ns >= since),
-            observed=observed,
+            observed=looked,
             price=product.price if product else 0.0,
             policy=policy,
             now_ns=now_ns,
@@ -244,17 +244,18 @@ def _unusable(c: _Case, view: WmsView, known_here: bool) -> ReconcileLine | None
         return c.line(Outcome.HOLD, "the warehouse system keeps no stock of this product here; create the record first")
     if not math.isfinite(c.row.on_hand):
         return c.line(Outcome.HOLD, f"the warehouse system's stock is not a number ({c.row.on_hand})")
-    if not all(_usable(s) for s in c.states if s.status is not BinStatus.UNSEEN):
+    if not all(usable(s) for s in c.states if s.status is not BinStatus.UNSEEN):
         return c.line(Outcome.RECOUNT, "the count is not a usable number")
     return None
 
 
-def _usable(s: BinState) -> bool:
+def usable(s: BinState) -> bool:
+    """Whether a bin's count is a number that can be worked with."""
     return (
         math.isfinite(s.units)
         and math.isfinite(s.confidence)
         and 0 <= s.units_low <= s.units_high <= MAX_UNITS
-        and s.units_low <= _rounded(s.units) <= s.units_high
+        and s.units_low <= rounded(s.units) <= s.units_high
     )
 
 
@@ -289,7 +290,7 @@ def _shelf(c: _Case) -> ReconcileLine:
         return unseen
     assert c.row is not None
     p = c.policy
-    counted = sum(_rounded(s.units) for s in c.states)
+    counted = sum(rounded(s.units) for s in c.states)
     low, high = sum(s.units_low for s in c.states), sum(s.units_high for s in c.states)
     then = _then(c, c.row)
     value = abs(counted - c.row.on_hand) * c.price
@@ -351,11 +352,12 @@ def _then(c: _Case, row: StockRow) -> float:
     return row.on_hand - sum(m.delta for m in c.moved)
 
 
-def _rounded(units: float) -> int:
+def rounded(units: float) -> int:
+    """Whole pieces; halves go up."""
     return math.floor(units + 0.5)
 
 
-def _observed(states: Sequence[BinState], spans: Mapping[str, Span]) -> Span:
+def observed(states: Sequence[BinState], spans: Mapping[str, Span]) -> Span:
     """First look to last look at all bins; zeros when a time is not known."""
     found = [spans.get(s.bin_id) or _span_of(s.observed_at) for s in states]
     if not found or any(f is None for f in found):

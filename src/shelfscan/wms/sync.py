@@ -19,6 +19,7 @@ from shelfscan.model.stock import StockMap
 from shelfscan.ports import Event, Ledger
 from shelfscan.wms import outbox
 from shelfscan.wms.document import BATCH_LINES, CountDocument, CountLine, document_key, line_id
+from shelfscan.wms.observe import observations
 from shelfscan.wms.outbox import DocState, Entry
 from shelfscan.wms.port import LineResult, LineStatus, Receipt, WmsClient
 from shelfscan.wms.report import SyncLine, SyncReport
@@ -121,8 +122,9 @@ class _Sync:
             with nullcontext() if dry_run else self._client.writer():
                 if not dry_run:
                     self._deliver_all()
-                view = self._patiently(self._pull)
-                lines = self._reconcile(view)
+                if self._capabilities.keeps_stock:
+                    view = self._patiently(self._pull)
+                lines = self._lines(view)
                 if not dry_run:
                     self._queue([x for x in lines if x.outcome is Outcome.POST and x.line_id not in self._taken()])
                     self._deliver_all()
@@ -156,8 +158,12 @@ class _Sync:
                 out[c["bin_id"]] = Span(min(before.from_ns, stamp), max(before.to_ns, stamp))
         return out
 
-    def _reconcile(self, view: WmsView) -> list[ReconcileLine]:
+    def _lines(self, view: WmsView | None) -> list[ReconcileLine]:
+        """What may happen with each line; without a view, the system keeps no stock."""
         decisions = outbox.decisions(self._ledger.read(kinds=(outbox.DECISION,)), self._mission, self._wms)
+        if view is None:
+            args = (self._map, self._bundle.catalogue, self._policy)
+            return observations(*args, now_ns=self._now, spans=self._spans(), decisions=decisions)
         return reconcile(
             self._map,
             self._bundle.wms,
@@ -192,7 +198,7 @@ class _Sync:
             self._ledger.append(events)
 
     def _count_line(self, number: int, x: ReconcileLine) -> CountLine:
-        assert x.counted is not None and x.on_hand is not None
+        assert x.counted is not None and (x.on_hand is not None or not self._capabilities.keeps_stock)
         return CountLine(
             line_no=number,
             location_code=x.location_code,
@@ -201,7 +207,7 @@ class _Sync:
             qty=x.counted,
             observed_from_ns=x.observed.from_ns,
             observed_to_ns=x.observed.to_ns,
-            expected_qty=x.on_hand,
+            expected_qty=x.on_hand or 0.0,
             expected_version=x.expected_version,
             confidence=x.confidence,
             zero_confirmed=x.counted == 0 and bool(x.approved_by),
@@ -225,7 +231,7 @@ class _Sync:
         if entry.final:
             return
         age_h = (self._now - entry.doc.observed_from_ns) / NS / 3600
-        if age_h > self._policy.max_age_h:
+        if self._capabilities.keeps_stock and age_h > self._policy.max_age_h:
             self._append(DocState.HELD, entry, message=f"not sent: counted {age_h:.1f} h ago")
             return
         self._append(DocState.SENDING, entry)
@@ -325,7 +331,7 @@ class _Sync:
 
     def _sent_line(self, entry: Entry, sent: CountLine, x: ReconcileLine | None) -> SyncLine:
         """A line with a document: its numbers are those that were sent."""
-        status = entry.results().get(sent.line_id)
+        status, known = entry.results().get(sent.line_id), self._capabilities.keeps_stock
         if status is not None:
             outcome, reason = _RESULT[status.result]
             reason = f"{reason}: {status.message}" if status.message else reason
@@ -335,16 +341,16 @@ class _Sync:
             sent.location_code,
             sent.sku,
             "shelf",
-            tuple(r.bin_id for r in self._bundle.wms if line_id(r.location_code, r.sku) == sent.line_id),
+            x.bins if x else tuple(r.bin_id for r in self._bundle.wms if line_id(r.location_code, r.sku) == sent.line_id),
             Outcome.POST,
             reason,
             counted=sent.qty,
             counted_low=x.counted_low if x else sent.qty,
             counted_high=x.counted_high if x else sent.qty,
-            on_hand=sent.expected_qty,
+            on_hand=sent.expected_qty if known else None,
             confidence=sent.confidence,
             value=round(abs(sent.qty - sent.expected_qty) * self._bundle.catalogue[sent.sku].price, 2)
-            if sent.sku in self._bundle.catalogue
+            if known and sent.sku in self._bundle.catalogue
             else 0.0,
             observed=Span(sent.observed_from_ns, sent.observed_to_ns),
             evidence=x.evidence if x else (sent.evidence,) if sent.evidence else (),

@@ -1,0 +1,100 @@
+"""The other side of `adapters.epcis_http`: a repository that keeps the rules of EPCIS 2.0, its traps included.
+
+A capture is accepted before it is done (202 and a job); a document that breaks a rule fails as a whole; an event that is there
+already is refused, unless it says the same; a query it does not know is an error. ``lazy``: how often a job is asked for before
+it is done. ``limit``: events of one capture. ``deaf``: it answers queries it does not know with just any events.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+
+from shelfscan.evaluation.epcis_check import problems
+
+TOKEN = "stub-token"
+
+
+class EpcisRepository(httpx.BaseTransport):
+    """In memory. ``events`` by identity; ``captures``: how many were accepted."""
+
+    def __init__(self, *, lazy: int = 0, limit: int = 100, deaf: bool = False, proceeds: bool = False) -> None:
+        self.events: dict[str, dict[str, Any]] = {}
+        self.captures = 0
+        self.lazy, self.limit, self.deaf, self.proceeds = lazy, limit, deaf, proceeds
+        #: Identities that are refused whatever they say.
+        self.refuses: set[str] = set()
+        self._jobs: dict[str, list[Any]] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return httpx.Response(401, json={"title": "who are you?"})
+        path = request.url.path
+        if request.method == "POST" and path == "/capture":
+            return self._capture(json.loads(request.content), request.headers)
+        if request.method == "GET" and path.startswith("/capture/"):
+            return self._job(path.removeprefix("/capture/"))
+        if request.method == "GET" and path == "/events":
+            return self._events(request.url.query.decode())
+        return httpx.Response(404, json={"title": f"no {request.method} {path}"})
+
+    def _capture(self, document: Any, headers: httpx.Headers) -> httpx.Response:
+        if headers.get("gs1-capture-error-behaviour") != "rollback":
+            return httpx.Response(400, json={"title": "GS1-Capture-Error-Behaviour: expected rollback"})
+        wrong = problems(document)
+        if wrong:
+            return httpx.Response(400, json={"type": "epcisException:ValidationException", "title": "; ".join(wrong)})
+        events = document["epcisBody"]["eventList"]
+        if len(events) > self.limit:
+            return httpx.Response(413, json={"title": f"more than {self.limit} events"})
+        self.captures += 1
+        job = f"job-{self.captures}"
+        self._jobs[job] = [self.lazy, events, None]
+        if not self.lazy:
+            self._do(job)
+        return httpx.Response(202, headers={"location": f"/capture/{job}"})
+
+    def _job(self, job: str) -> httpx.Response:
+        if job not in self._jobs:
+            return httpx.Response(404, json={"title": "no such job"})
+        state = self._jobs[job]
+        state[0] -= 1
+        if state[2] is None and state[0] <= 0:
+            self._do(job)
+        errors = state[2]
+        done = {"captureID": job, "createdAt": "2030-01-01T00:00:00Z", "captureErrorBehaviour": "rollback"}
+        return httpx.Response(200, json={**done, "running": errors is None, "success": errors == [], "errors": errors or []})
+
+    def finish(self) -> None:
+        """Every job that is still waiting is done."""
+        for job, state in self._jobs.items():
+            if state[2] is None:
+                self._do(job)
+
+    def _do(self, job: str) -> None:
+        state, bad = self._jobs[job], []
+        for e in state[1]:
+            known = self.events.get(e["eventID"])
+            if e["eventID"] in self.refuses:
+                bad.append((e, "unknown location"))
+            elif known is not None and known != e:
+                bad.append((e, "another event has this eventID"))
+        if not bad or self.proceeds:
+            out = {e["eventID"] for e, _ in bad}
+            self.events.update({e["eventID"]: e for e in state[1] if e["eventID"] not in out})
+        state[2] = [{"title": f"{e['eventID']}: {why}"} for e, why in bad]
+
+    def _events(self, query: str) -> httpx.Response:
+        asked = parse_qs(query)
+        unknown = sorted(set(asked) - {"EQ_eventID", "perPage"})
+        if (unknown or len(query) > 1900) and not self.deaf:
+            return httpx.Response(400, json={"type": "epcisException:QueryParameterException", "title": str(unknown)})
+        wanted = asked.get("EQ_eventID", [""])[0].split("|")
+        found = list(self.events.values()) if self.deaf else [self.events[i] for i in wanted if i in self.events]
+        page = found[: int(asked.get("perPage", ["30"])[0])]
+        body = {"queryResults": {"queryName": "SimpleEventQuery", "resultsBody": {"eventList": page}}}
+        return httpx.Response(200, json={"type": "EPCISQueryDocument", "schemaVersion": "2.0", "epcisBody": body})
