@@ -83,7 +83,7 @@ def show(
     if not measures:
         raise BadInput(f"{run_dir}: too few captures to judge")
     if not sick:
-        out.print(f"{run_dir}: nothing is wrong ({len(measures)} measures)", highlight=False)
+        out.print(f"{run_dir}: nothing is wrong ({len(measures)} measures)", highlight=False, soft_wrap=True)
         return
     for s in sick:
         out.print(f"{s.kind} ({s.where}): {s.text}", highlight=False, markup=False, soft_wrap=True)
@@ -122,4 +122,4 @@ def learn(
         if ".cell_" not in name:
             table.add_row(name, f"{mean:.4f}", f"{deviation:.4f}")
     out.print(table)
-    out.print(f"{target}: learned from {len(nights)} nights", highlight=False)
+    out.print(f"{target}: learned from {len(nights)} nights", highlight=False, soft_wrap=True)

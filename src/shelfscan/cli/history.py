@@ -82,7 +82,9 @@ def _findings(maps: Sequence[StockMap], as_json: bool) -> None:
     out.print(table)
     counted = {s: sum(r["state"] == s for r in rows) for s in order}
     said = ", ".join(f"{n} {s}" for s, n in counted.items())
-    out.print(f"{len(maps)} nights: {said}{'; the first 60 are shown' if len(rows) > 60 else ''}", highlight=False)
+    out.print(
+        f"{len(maps)} nights: {said}{'; the first 60 are shown' if len(rows) > 60 else ''}", highlight=False, soft_wrap=True
+    )
 
 
 def _bin(bundle: Bundle, maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]], bin_id: str, as_json: bool) -> None:
@@ -203,7 +205,7 @@ def forecast(
         )
     out.print(table)
     if len(rows) > 40:
-        out.print(f"the first 40 of {len(rows)}; all: --csv FILE", highlight=False)
+        out.print(f"the first 40 of {len(rows)}; all: --csv FILE", highlight=False, soft_wrap=True)
 
 
 def _hours(text: str) -> tuple[int, int]:

@@ -43,7 +43,7 @@ def list_(
         print_json({"missions": rows})
         return
     if not rows:
-        out.print(f"{folder}: no run folders", highlight=False)
+        out.print(f"{folder}: no run folders", highlight=False, soft_wrap=True)
         return
     table = Table("run", "mission", "store", "began", "state", "viewpoints", "bins counted")
     for r in rows:
@@ -189,7 +189,7 @@ def skip(
         )
     finally:
         ledger.close()
-    out.print(f"{info.mission_id}: leaves {', '.join(dict.fromkeys(aisles))} out", highlight=False)
+    out.print(f"{info.mission_id}: leaves {', '.join(dict.fromkeys(aisles))} out", highlight=False, soft_wrap=True)
 
 
 def _order(run_dir: Path, what: str) -> None:
@@ -207,7 +207,7 @@ def _order(run_dir: Path, what: str) -> None:
     ok, message = trigger(what, ANSWER_S)
     if not ok:
         raise ShelfscanError(f"{info.mission_id}: {what}: {message}")
-    out.print(message, highlight=False)
+    out.print(message, highlight=False, soft_wrap=True)
 
 
 def overdue_bins(bundle: Bundle, folder: Path, days: float) -> tuple[list[dict[str, Any]], int]:
@@ -247,7 +247,7 @@ def overdue(
         print_json({"site": bundle.store.site, "runs": runs, "days": days, "bins": len(bundle.store.places), "overdue": rows})
         return
     total = len(bundle.store.places)
-    out.print(f"{len(rows)} of {total} bins were not seen for {days:g} days ({runs} runs)", highlight=False)
+    out.print(f"{len(rows)} of {total} bins were not seen for {days:g} days ({runs} runs)", highlight=False, soft_wrap=True)
     if rows:
         table = Table("aisle", "overdue", "never seen", "oldest look", "reasons")
         for aisle in dict.fromkeys(str(r["aisle_id"]) for r in rows):

@@ -77,7 +77,7 @@ def add(
         raise BadInput(field_problems("schedule add", e, Entry)) from e
     write_schedule(file, [*entries, entry])
     first = entry.upcoming(datetime.now(timezone.utc), 1)[0]
-    out.print(f"{name}: first on {first:%a %Y-%m-%d %H:%M} ({time_zone})", highlight=False)
+    out.print(f"{name}: first on {first:%a %Y-%m-%d %H:%M} ({time_zone})", highlight=False, soft_wrap=True)
 
 
 @app.command("list")
@@ -110,7 +110,7 @@ def remove(name: Annotated[str, typer.Argument(help="Name of the entry.")], file
     if len(left) == len(entries):
         raise BadInput(f"{file}: no entry {name!r}; known: {', '.join(e.name for e in entries) or 'none'}")
     write_schedule(file, left)
-    out.print(f"{name}: removed", highlight=False)
+    out.print(f"{name}: removed", highlight=False, soft_wrap=True)
 
 
 @app.command("start")
