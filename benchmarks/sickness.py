@@ -198,7 +198,9 @@ def recogniser_of(bundle: Any, settings: Config) -> Any:
     return make_recogniser(settings, make_embedder(settings), load_references(bundle), hurried=True)
 
 
-def judge(nights: Path, learn: list[int], seeds: list[int]) -> tuple[Baseline, dict[str, list[list[str]]]]:
+def judge(
+    nights: Path, learn: list[int], seeds: list[int], also: list[dict[str, float]]
+) -> tuple[Baseline, dict[str, list[list[str]]]]:
     """The baseline, and per kind of night what was found in each."""
     read = {s: json.loads((nights / "health" / f"{s}.json").read_text()) for s in [*learn, *seeds]}
     for nights_of in read.values():
@@ -206,7 +208,7 @@ def judge(nights: Path, learn: list[int], seeds: list[int]) -> tuple[Baseline, d
             scans = [BayScan.from_json(x) for x in night["light"]]
             # What the pictures themselves measure is worked out anew: rules change, pictures do not.
             night["measures"] |= measured(scans, {})
-    baseline = learned([read[s]["healthy"]["measures"] for s in learn])
+    baseline = learned([*(read[s]["healthy"]["measures"] for s in learn), *also])
     found: dict[str, list[list[str]]] = {}
     for s in seeds:
         for kind, night in read[s].items():
@@ -222,6 +224,7 @@ def main() -> None:
     parser.add_argument("--nights", type=Path, required=True)
     parser.add_argument("--learn", type=int, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="run folders of other healthy nights")
     parser.add_argument("--every", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--write", type=Path)
@@ -233,7 +236,8 @@ def main() -> None:
         jobs = [pool.submit(one, args.nights, s, args.every, s in args.seeds, other) for s in seeds]
         for job in jobs:
             job.result()
-    baseline, found = judge(args.nights, args.learn, args.seeds)
+    also = [json.loads((run / "health.json").read_text())["measures"] for run in args.also]
+    baseline, found = judge(args.nights, args.learn, args.seeds, also)
     print("| night | found | as the first | other things told | cases |\n|---|---|---|---|---|")
     for kind in ("healthy", *SICK):
         nights = found.get(kind, [])

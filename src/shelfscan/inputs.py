@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -88,3 +88,16 @@ def expect_writable(path: Path, *, folder: bool = False) -> None:
         raise BadInput(f"{path}: cannot be made: {above} is a file")
     if not os.access(above, os.W_OK | os.X_OK):
         raise BadInput(f"{path}: cannot be made: no right to write in {above}")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_json_model(path: Path, model: type[Model]) -> Model:
+    """A JSON document that should be a ``model``. Raises `BadInput` naming file and field."""
+    try:
+        return model.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
+    except ValidationError as e:
+        raise BadInput([f"{path}: {'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors()]) from e

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shelfscan.errors import BadInput
 from shelfscan.model.stock import StockMap
+from shelfscan.model.times import from_iso
 from shelfscan.runinfo import RunInfo, read_run_info
 
 
@@ -24,7 +25,7 @@ class Run:
     @property
     def began(self) -> datetime:
         """When it began (UTC)."""
-        return datetime.fromisoformat(self.info.created_at.replace("Z", "+00:00"))
+        return from_iso(self.info.created_at)
 
 
 def read_map(run_dir: Path) -> StockMap:
@@ -61,7 +62,7 @@ def _runs(folder: Path, site: str) -> Iterator[Run]:
     for path in (folder, *sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))):
         try:
             info = read_run_info(path)
-            datetime.fromisoformat(info.created_at.replace("Z", "+00:00"))
+            from_iso(info.created_at)
         except (BadInput, ValueError):
             continue
         if not site or info.site == site:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from shelfscan.audit.confidence import ConfidenceModel
 from shelfscan.errors import BadInput
+from shelfscan.inputs import read_json_model
 from shelfscan.runfolder import write_atomic
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,12 +25,7 @@ class _File(BaseModel):
 
 def load_confidence(path: Path) -> ConfidenceModel:
     """Read the tables. Raises `BadInput` naming file and field."""
-    try:
-        f = _File.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
-    except ValidationError as e:
-        raise BadInput([f"{path}: {'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors()]) from e
+    f = read_json_model(path, _File)
     for key, table in f.tables.items():
         raw = [r for r, _ in table]
         if raw != sorted(set(raw)):

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from shelfscan.audit.health import Baseline
-from shelfscan.errors import BadInput
+from shelfscan.inputs import read_json_model
 from shelfscan.runfolder import write_atomic
 
 Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -24,12 +24,7 @@ class _File(BaseModel):
 
 def load_baseline(path: Path) -> Baseline:
     """Read a baseline. Raises `BadInput` naming file and field."""
-    try:
-        f = _File.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
-    except ValidationError as e:
-        raise BadInput([f"{path}: {'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors()]) from e
+    f = read_json_model(path, _File)
     return Baseline(f.usual, f.runs)
 
 

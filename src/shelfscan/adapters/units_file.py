@@ -7,10 +7,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from shelfscan.audit.units import UnitsModel
 from shelfscan.errors import BadInput
+from shelfscan.inputs import read_json_model
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -28,12 +29,7 @@ class _File(BaseModel):
 
 def load_units_model(path: Path) -> UnitsModel:
     """Read the model. Raises `BadInput` naming file and field."""
-    try:
-        f = _File.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise BadInput(f"{path}: cannot be read: {e.strerror}") from e
-    except ValidationError as e:
-        raise BadInput([f"{path}: {'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors()]) from e
+    f = read_json_model(path, _File)
     for name, total in (
         ("share", sum(f.share)),
         ("slip_edge", sum(p for _, p in f.slip_edge)),

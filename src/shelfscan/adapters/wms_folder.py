@@ -22,6 +22,7 @@ from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsError, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.gtin import gtin14
+from shelfscan.model.times import from_iso, ns_of
 from shelfscan.runfolder import write_atomic
 from shelfscan.wms.document import CountDocument
 from shelfscan.wms.port import (
@@ -203,13 +204,9 @@ def _number(row: dict[str, str], column: str, empty: str = "") -> float:
 def _stamp(row: dict[str, str]) -> int:
     text = row["moved_at"]
     try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return ns_of(from_iso(text))
     except ValueError:
-        at = datetime.min
-    if at.tzinfo is None:
-        raise WmsError(f"{row['@']}: moved_at is {text!r}; expected an ISO-8601 time with its zone")
-    micros = at.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return (micros.days * 86_400_000_000 + micros.seconds * 1_000_000 + micros.microseconds) * 1000
+        raise WmsError(f"{row['@']}: moved_at is {text!r}; expected an ISO-8601 time with its zone") from None
 
 
 def _iso(stamp_ns: int) -> str:

@@ -23,6 +23,7 @@ from shelfscan.adapters.wms_http import HttpSystem, local_writer
 from shelfscan.errors import WmsError, WmsRejected, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.gtin import gtin14
+from shelfscan.model.times import from_iso, ns_of
 from shelfscan.wms.document import CountDocument
 from shelfscan.wms.port import (
     Capabilities,
@@ -205,11 +206,9 @@ class WebhookWms:
     def _time(self, row: Mapping[str, Any]) -> int:
         text = self._text(row, "moved_at", "movements")
         try:
-            at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+            return ns_of(from_iso(text))
         except ValueError:
-            at = datetime.min
-        if at.tzinfo is None:
             name = self._fields["moved_at"]
-            raise WmsError(f"{self._http.url}: movements: {name} is {text!r}; expected an ISO-8601 time with its zone")
-        since = at.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
-        return (since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds) * 1000
+            raise WmsError(
+                f"{self._http.url}: movements: {name} is {text!r}; expected an ISO-8601 time with its zone"
+            ) from None

@@ -20,6 +20,7 @@ from shelfscan.config import load_config
 from shelfscan.errors import BadInput, WmsError
 from shelfscan.model.bundle import Bundle
 from shelfscan.model.stock import BinState, BinStatus, StockMap
+from shelfscan.model.times import from_iso
 from shelfscan.runs import read_map, runs_in
 from shelfscan.stock.forecast import days_of, learn, stock_out
 from shelfscan.stock.history import Belief, Moved, believe, courses, rates, sighting_of
@@ -156,7 +157,7 @@ def forecast(
         raise BadInput(f"{folder}: one night; demand is what changes between nights, so expected two at least")
     moved = _moved(bundle, maps, folder, config) if wms else {}
     zone = timezone(timedelta(hours=utc_offset_h))
-    now = max(datetime.fromisoformat(maps[-1].created_at.replace("Z", "+00:00")), datetime.now(timezone.utc)).astimezone(zone)
+    now = max(from_iso(maps[-1].created_at), datetime.now(timezone.utc)).astimezone(zone)
     series = days_of(maps, moved, zone)
     demand = learn(series, now.date() + timedelta(days=1))
     usual = rates(maps, moved)
@@ -245,7 +246,7 @@ def _moved(bundle: Bundle, maps: Sequence[StockMap], folder: Path, config: Path 
     client = make_wms(bundle, newest, settings)
     if client is None:
         raise BadInput("--wms: this store has no warehouse system (wms.name is none)")
-    since = datetime.fromisoformat(maps[0].created_at.replace("Z", "+00:00")) - timedelta(days=1)
+    since = from_iso(maps[0].created_at) - timedelta(days=1)
     try:
         rows: Sequence[Movement] = client.pull_movements(int(since.timestamp() * 1e9))
     except WmsError as e:

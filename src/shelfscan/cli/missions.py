@@ -21,6 +21,7 @@ from shelfscan.mission import machine
 from shelfscan.mission.timeline import svg, timeline_of
 from shelfscan.model.bundle import Bundle
 from shelfscan.model.stock import BinStatus
+from shelfscan.model.times import from_iso
 from shelfscan.ports import Event
 from shelfscan.runfolder import claimed, write_atomic
 from shelfscan.runinfo import read_run_info
@@ -220,7 +221,7 @@ def overdue_bins(bundle: Bundle, folder: Path, days: float) -> tuple[list[dict[s
             if b.status is BinStatus.UNSEEN:
                 why[b.bin_id] = b.reason
             elif b.observed_at:
-                at = datetime.fromisoformat(b.observed_at.replace("Z", "+00:00"))
+                at = from_iso(b.observed_at)
                 seen[b.bin_id] = max(at, seen.get(b.bin_id, at))
     now = datetime.now(timezone.utc)
     rows: list[dict[str, Any]] = []

@@ -17,6 +17,7 @@ from shelfscan.evaluation.faulty_wms import FaultyTransport, MemoryWms
 from shelfscan.evaluation.sync_campaign import FaultNight
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.catalogue import Catalogue
+from shelfscan.model.times import from_iso
 from shelfscan.ports import Ledger
 from shelfscan.wms.document import CountDocument
 from shelfscan.wms.port import Receipt
@@ -65,7 +66,7 @@ class WebhookService(httpx.BaseTransport):
                 for s in b.stock.values()
             ]
         if path == "/movements" and "since" in query:
-            since = datetime.fromisoformat(query["since"].replace("Z", "+00:00"))
+            since = from_iso(query["since"])
             return [
                 {
                     "place": {"code": m.location_code},

@@ -57,17 +57,9 @@ def plan_mission(
     mission_id: str,
     aisles: Collection[str] = (),
     bins: Collection[str] = (),
-    keep_outs: Sequence[KeepOut] = (),
-    first: Collection[str] = (),
 ) -> MissionPlan:
-    """Plan a mission past every bay (or only the named aisles, or the faces' stretches that hold the named bins).
-
-    Nothing is planned inside the ``keep_outs``; aisles named ``first`` are driven before all others. Raises `BadInput` when
-    an aisle or bin is unknown or no viewpoint at all is free in the map.
-    """
-    return plan_in_full(
-        store, robot, grid, mission_id=mission_id, aisles=aisles, bins=bins, keep_outs=keep_outs, first=first
-    ).plan
+    """The plan alone, of a store without keep-outs; see `plan_in_full`."""
+    return plan_in_full(store, robot, grid, mission_id=mission_id, aisles=aisles, bins=bins).plan
 
 
 def plan_in_full(
@@ -81,7 +73,11 @@ def plan_in_full(
     keep_outs: Sequence[KeepOut] = (),
     first: Collection[str] = (),
 ) -> Planned:
-    """See `plan_mission`; with what a coverage report needs."""
+    """Plan a mission past every bay (or only the named aisles, or the faces' stretches that hold the named bins).
+
+    Nothing is planned inside the ``keep_outs``; aisles named ``first`` are driven before all others. Raises `BadInput` when
+    an aisle or bin is unknown or no viewpoint at all is free in the map.
+    """
     known = {a.aisle_id for a in store.aisles}
     unknown = sorted((set(aisles) | set(first)) - known) + sorted(set(bins) - set(store.places))
     if unknown:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import nbinom
 
 from shelfscan.model.stock import BinStatus, StockMap
+from shelfscan.model.times import from_iso
 from shelfscan.stock.history import Moved
 
 Pmf = NDArray[np.float64]
@@ -220,7 +221,7 @@ def days_of(maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]], zone
     for night in sorted(maps, key=lambda m: m.created_at):
         for b in night.bins:
             if b.status is not BinStatus.UNSEEN and b.observed_at:
-                at = datetime.fromisoformat(b.observed_at.replace("Z", "+00:00"))
+                at = from_iso(b.observed_at)
                 looks.setdefault((b.sku, b.bin_id), []).append((at, b.units, b.status is BinStatus.OUT_OF_STOCK))
     for (sku, bin_id), seen in looks.items():
         told = [m for m in moved.get(bin_id, ()) if m.delta < 0]

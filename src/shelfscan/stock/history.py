@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import poisson
 
 from shelfscan.model.stock import BinState, BinStatus, StockMap
+from shelfscan.model.times import from_iso
 
 Pmf = NDArray[np.float64]
 #: A belief that was carried on is mixed with this much of "anything may have happened", a day.
@@ -68,7 +69,7 @@ class Belief:
 
 def sighting_of(state: BinState, mission_id: str, capacity: int, created_at: str) -> Sighting:
     """A night's state of a bin as a look."""
-    at = datetime.fromisoformat((state.observed_at or created_at).replace("Z", "+00:00"))
+    at = from_iso(state.observed_at or created_at)
     pmf: Pmf | None = None
     if state.status is not BinStatus.UNSEEN:
         pmf = np.full(capacity + 1, 1e-4)
@@ -171,7 +172,7 @@ def rates(maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]]) -> dic
     for night in nights:
         for b in night.bins:
             if b.status is not BinStatus.UNSEEN and b.observed_at:
-                seen.setdefault(b.bin_id, []).append((datetime.fromisoformat(b.observed_at.replace("Z", "+00:00")), b.units))
+                seen.setdefault(b.bin_id, []).append((from_iso(b.observed_at), b.units))
     for bin_id, looks in seen.items():
         sold, days = 0.0, 0.0
         for (then, before), (later, after) in pairwise(looks):
