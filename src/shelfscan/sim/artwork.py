@@ -39,12 +39,17 @@ def font(name: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+@functools.lru_cache(maxsize=1024)
 def pack_texture(spec: PackSpec, px: int = 256) -> Picture:
-    """The pack's texture, (px, px, 3) uint8 RGB; the same spec always gives the same pixels."""
+    """The pack's texture, (px, px, 3) uint8 RGB, read-only; the same spec always gives the same pixels.
+
+    Kept, because the render world of a large store is built anew every few steps from mostly the same packs.
+    """
     texture = np.zeros((px, px, 3), np.uint8)
     for name, picture in draw_pack(spec, px).items():
         x0, y0, x1, y1 = (round(f * px) for f in FACES[name])
         texture[y0:y1, x0:x1] = cv2.resize(picture, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    texture.flags.writeable = False
     return texture
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -60,8 +61,9 @@ def ean13_modules(ean: str) -> str:
     return f"101{left}01010{right}101"
 
 
+@functools.lru_cache(maxsize=512)
 def draw_tag(name: str, price: str, item_text: str, ean: str, unit_text: str, style: TagStyle) -> Picture:
-    """A tag of 70 x 40 mm, (400, 700, 3) uint8 RGB."""
+    """A tag of 70 x 40 mm, (400, 700, 3) uint8 RGB, read-only. Kept for the same reason as `pack_texture`."""
     canvas = Image.new("RGB", (WIDTH_PX, HEIGHT_PX), style.paper)
     d = ImageDraw.Draw(canvas)
     d.rectangle((0, 0, WIDTH_PX, 74), fill=style.bar)
@@ -83,4 +85,6 @@ def draw_tag(name: str, price: str, item_text: str, ean: str, unit_text: str, st
     cv2.rectangle(img, (0, 0), (WIDTH_PX - 1, HEIGHT_PX - 1), (120, 120, 120), 2)
     text = Image.fromarray(img)
     ImageDraw.Draw(text).text((x0, y0 + 130), ean, fill=(20, 20, 20), font=font("DejaVuSansMono-Bold", 34))
-    return np.asarray(text).copy()
+    drawn = np.asarray(text).copy()
+    drawn.flags.writeable = False
+    return drawn
