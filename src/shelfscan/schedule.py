@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -31,8 +31,8 @@ SET_BACK = timedelta(minutes=10)
 
 class Entry(BaseModel):
     """One line of the schedule. ``hours``: from-to, local time, in which the robot may be out (over midnight if to < from);
-    aisles with bins not seen for ``overdue_days`` come first; a night that fails is gone on with up to ``retries`` times,
-    ``retry_after_min`` minutes after the failure."""
+    aisles with bins not seen for ``overdue_days`` come first, those of the warehouse system's ``tasks`` before them; a night
+    that fails is gone on with up to ``retries`` times, ``retry_after_min`` minutes after the failure."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +46,7 @@ class Entry(BaseModel):
     retries: int = Field(default=2, ge=0, le=20)
     retry_after_min: float = Field(default=10.0, ge=0, le=600)
     overdue_days: float | None = Field(default=None, gt=0)
+    tasks: Literal["first", "only"] | None = None
     direct: bool = False
 
     @field_validator("time_zone")

@@ -35,6 +35,7 @@ from shelfscan.wms.port import (
     WmsPlace,
     WmsProduct,
 )
+from shelfscan.wms.tasks import CountTask
 
 CSV_COLUMNS = ("location_code", "scope", "bin_id", "sku", "on_hand", "backroom")
 
@@ -79,6 +80,17 @@ COUNTS = sa.Table(
     sa.Column("document", sa.String, nullable=False),
     sa.Column("lines", sa.String, nullable=False),
     sa.Column("applied_at_ns", sa.Integer, nullable=False),
+)
+TASKS = sa.Table(
+    "count_tasks",
+    _meta,
+    sa.Column("ref", sa.Integer, primary_key=True),
+    sa.Column("location_code", sa.ForeignKey("locations.location_code"), nullable=False),
+    sa.Column("sku", sa.String, nullable=False),
+    sa.Column("due_ns", sa.Integer, nullable=False),
+    sa.Column("note", sa.String, nullable=False),
+    sa.Column("answer", sa.String, nullable=False),
+    sa.Column("closed_at_ns", sa.Integer, nullable=False),
 )
 
 
@@ -182,6 +194,21 @@ class BuiltinWms:
             return Health(False, str(e))
         return Health(True, f"{self._path}: {count} stock records")
 
+    def pull_tasks(self) -> list[CountTask]:
+        """See `TaskSource.pull_tasks`."""
+        with self._reading() as c:
+            if not sa.inspect(c).has_table(TASKS.name):  # a file of before there were tasks
+                return []
+            query = sa.select(TASKS).where(TASKS.c.closed_at_ns == 0)
+            rows = c.execute(query.order_by(TASKS.c.due_ns == 0, TASKS.c.due_ns, TASKS.c.ref))
+            return [CountTask(str(r.ref), r.location_code, r.sku, r.due_ns, r.note) for r in rows]
+
+    def close_task(self, ref: str, text: str) -> None:
+        """See `TaskSource.close_task`."""
+        with self._writing() as c:
+            where = (TASKS.c.ref == ref) & (TASKS.c.closed_at_ns == 0)
+            c.execute(sa.update(TASKS).where(where).values(answer=text, closed_at_ns=self._clock()))
+
     @contextmanager
     def writer(self) -> Iterator[None]:
         """See `WmsClient.writer`."""
@@ -238,6 +265,18 @@ class BuiltinWms:
             if c.execute(sa.update(STOCK).where(where).values(change)).rowcount != 1:
                 raise WmsRejected(f"no stock of {sku} at {location_code}")
             self._moved(c, location_code, sku, delta, kind, reference, moved_at_ns)
+
+    def post_task(self, location_code: str, sku: str = "", *, due_ns: int = 0, note: str = "") -> str:
+        """Ask for a count; its number. Raises `WmsRejected` for what is not kept there."""
+        with self._writing() as c:
+            TASKS.create(c, checkfirst=True)
+            where = STOCK.c.location_code == location_code
+            found = c.execute(sa.select(STOCK.c.sku).where(where & (STOCK.c.sku == sku) if sku else where)).first()
+            if found is None:
+                raise WmsRejected(f"no stock of {sku or 'anything'} at {location_code}")
+            row = {"location_code": location_code, "sku": sku, "due_ns": due_ns, "note": note, "answer": "", "closed_at_ns": 0}
+            number = c.execute(sa.insert(TASKS).values(row)).inserted_primary_key
+            return str(number[0]) if number else ""
 
     def export_csv(self, path: Path) -> None:
         """Write the stock in the columns of a store bundle's ``wms.csv``."""

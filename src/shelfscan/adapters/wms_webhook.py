@@ -36,6 +36,7 @@ from shelfscan.wms.port import (
     WmsPlace,
     WmsProduct,
 )
+from shelfscan.wms.tasks import CountTask
 
 PATHS: Mapping[str, str] = {
     "locations": "/locations",
@@ -44,13 +45,15 @@ PATHS: Mapping[str, str] = {
     "movements": "/movements?since={since}",
     "submit": "/counts",
     "find": "/counts/{key}",
+    "tasks": "/tasks",
+    "close_task": "/tasks/{ref}/close",
 }
 #: What the fields are called unless the configuration says otherwise; a name with dots goes into objects.
 FIELDS: Mapping[str, str] = {
     name: name
     for name in (
         *("location_code", "scope", "sku", "gtin", "name", "on_hand", "backroom", "version"),
-        *("delta", "moved_at", "kind", "reference", "lines", "line_no", "result", "message"),
+        *("delta", "moved_at", "kind", "reference", "lines", "line_no", "result", "message", "ref", "due_at", "note"),
     )
 }
 _RESULTS: tuple[LineResult, ...] = ("applied", "conflict", "rejected")
@@ -121,7 +124,7 @@ class WebhookWms:
                 self._text(r, "location_code", "movements"),
                 self._text(r, "sku", "movements"),
                 self._number(r, "delta", "movements"),
-                self._time(r),
+                self._time(r, "moved_at", "movements"),
                 self._text(r, "kind", "movements"),
                 str(self._get(r, "reference") or ""),
             )
@@ -153,6 +156,30 @@ class WebhookWms:
         if not answer:
             raise WmsUnknown(f"{self._http.url}: no answer per line; it is looked up")
         return self._receipt(doc.doc_id, answer)
+
+    def pull_tasks(self) -> list[CountTask]:
+        """See `TaskSource.pull_tasks`; 404: the service asks for no counts."""
+        try:
+            rows = self._list("tasks")
+        except WmsRejected as e:
+            if ": 404" in str(e):
+                return []
+            raise
+        return [
+            CountTask(
+                self._text(r, "ref", "tasks"),
+                self._text(r, "location_code", "tasks"),
+                str(self._get(r, "sku") or ""),
+                self._time(r, "due_at", "tasks") if self._get(r, "due_at") else 0,
+                str(self._get(r, "note") or ""),
+            )
+            for r in rows
+        ]
+
+    def close_task(self, ref: str, text: str) -> None:
+        """See `TaskSource.close_task`."""
+        path = self._paths["close_task"].format(ref=quote(ref, safe=""))
+        self._http.call("POST", path, changes=True, json={self._fields["message"]: text})
 
     def health(self) -> Health:
         """See `WmsClient.health`."""
@@ -203,12 +230,10 @@ class WebhookWms:
         except ValueError:
             raise WmsError(f"{self._http.url}: {where}: {self._fields[field]} is no number in {str(row)[:120]}") from None
 
-    def _time(self, row: Mapping[str, Any]) -> int:
-        text = self._text(row, "moved_at", "movements")
+    def _time(self, row: Mapping[str, Any], field: str, where: str) -> int:
+        text = self._text(row, field, where)
         try:
             return ns_of(from_iso(text))
         except ValueError:
-            name = self._fields["moved_at"]
-            raise WmsError(
-                f"{self._http.url}: movements: {name} is {text!r}; expected an ISO-8601 time with its zone"
-            ) from None
+            said = f"{where}: {self._fields[field]} is {text!r}; expected an ISO-8601 time with its zone"
+            raise WmsError(f"{self._http.url}: {said}") from None

@@ -34,6 +34,7 @@ from shelfscan.cli import (
     serve,
     store,
     survey,
+    tasks,
     train,
     wms,
 )
@@ -62,6 +63,7 @@ app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(health.app, name="health")
 app.add_typer(missions.app, name="missions")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(tasks.app, name="tasks")
 store.app.command("blank")(survey.blank)
 store.app.command("survey")(survey.survey)
 store.app.command("plan")(plan.plan)

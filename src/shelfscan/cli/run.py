@@ -18,6 +18,7 @@ from shelfscan.bundle import load_bundle
 from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.checks import startup_checks, stop_if_fatal
 from shelfscan.cli.finish import RunOutcome
+from shelfscan.cli.tasks import Tasks, asked_for
 from shelfscan.config import Config, load_config
 from shelfscan.errors import BadInput, ShelfscanError
 from shelfscan.inputs import expect_writable
@@ -256,6 +257,10 @@ def run(
     first: Annotated[
         list[str] | None, typer.Option("--first", help="Aisle that comes before all others; over the configuration's.")
     ] = None,
+    tasks: Annotated[
+        Tasks | None,
+        typer.Option("--tasks", help="Counts that the warehouse system asks for: their aisles first, or only their bins."),
+    ] = None,
     most_hours: Annotated[
         float | None, typer.Option("--most-hours", min=0.001, max=24, help="Go home after so long; over the configuration's.")
     ] = None,
@@ -271,9 +276,12 @@ def run(
     kept = out_dir / "config.yaml"
     file = config or (kept if resume and kept.exists() else None)
     chosen = load_config(file, over) if file is not None or over else None
-    if resume and (aisles or bins or rescan):
-        raise BadInput("--resume: goes on with the mission as it was planned; leave --aisle, --bin and --rescan out")
+    if resume and (aisles or bins or rescan or tasks):
+        raise BadInput("--resume: goes on with the mission as it was planned; leave --aisle, --bin, --rescan and --tasks out")
     wanted = list(bins or ())
+    if tasks is not None:
+        chosen, asked = asked_for(tasks, load_bundle(store), chosen or load_config(None))
+        wanted += asked
     if rescan is not None:
         wanted += _bins_to_look_at_again(rescan, load_bundle(store).store.site)
     going_on: dict[str, Any] = {"resume": resume, "direct": direct, "mission_id": mission_id}

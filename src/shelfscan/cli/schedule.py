@@ -21,6 +21,7 @@ from shelfscan.bundle import check_bundle, load_bundle
 from shelfscan.cli._console import err, out, print_json
 from shelfscan.cli.missions import overdue_bins
 from shelfscan.cli.run import ended_cleanly
+from shelfscan.cli.tasks import Tasks
 from shelfscan.config import load_config
 from shelfscan.errors import BadInput
 from shelfscan.inputs import field_problems
@@ -47,6 +48,9 @@ def add(
     overdue_days: Annotated[
         float | None, typer.Option("--overdue-first", min=0.01, help="Aisles with bins not seen for so many days come first.")
     ] = None,
+    tasks: Annotated[
+        Tasks | None, typer.Option("--tasks", help="Counts the warehouse system asks for: first, or only.")
+    ] = None,
     direct: Annotated[bool, typer.Option("--direct", help="Runs in one process, without ROS.")] = False,
     file: File = DEFAULT,
 ) -> None:
@@ -69,6 +73,7 @@ def add(
         "retries": retries,
         "retry_after_min": retry_after_min,
         "overdue_days": overdue_days,
+        "tasks": tasks and tasks.value,
         "direct": direct,
     }
     try:
@@ -167,6 +172,7 @@ def _night(d: Due) -> None:
         command += ["--direct"] if e.direct else []
         command += ["--config", str(e.config)] if e.config else []
         if not resume:
+            command += ["--tasks", e.tasks] if e.tasks else []
             command += [part for aisle in _overdue_aisles(e) for part in ("--first", aisle)]
         command += ["--most-hours", f"{min(24.0, left_h):.3f}"]
         _say(f"{e.name}: {'goes on with' if resume else 'starts'} {run_dir}")

@@ -285,6 +285,10 @@ def show(run_dir: Path, report: SyncReport, everything: bool, review: str = "") 
         _print_table(data["lines"])
     if report.signals:
         _print_signals(report.signals)
+    for t in report.tasks:
+        done = t.state == "closed"
+        state = ("would be done" if report.dry_run else "done") if done else "stays open"
+        out.print(f"task {t.ref} ({t.location_code}) {state}: {t.text}", highlight=False, markup=False, soft_wrap=True)
     for title, names in (
         ("locations no shelf place is mapped to", report.unmapped_locations),
         ("shelf places without a location", report.unmapped_bins),

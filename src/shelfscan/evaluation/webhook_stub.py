@@ -32,6 +32,9 @@ class WebhookService(httpx.BaseTransport):
 
     def __init__(self, rows: Sequence[WmsLocation], catalogue: Catalogue, clock: Callable[[], int]) -> None:
         self.books, self._catalogue = MemoryWms(tuple(rows), catalogue, clock), catalogue
+        #: Counts that are asked for, by number; and what was said to those that are done.
+        self.tasks: dict[str, dict[str, Any]] = {}
+        self.closed: dict[str, list[str]] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request."""
@@ -40,6 +43,12 @@ class WebhookService(httpx.BaseTransport):
         path = request.url.path
         if request.method == "POST" and path == "/counts":
             return self._count(request)
+        if request.method == "POST" and path.startswith("/tasks/") and path.endswith("/close"):
+            ref = unquote(path.removeprefix("/tasks/").removesuffix("/close"))
+            if ref not in self.tasks:
+                return httpx.Response(404, json={"error": f"no task {ref}"})
+            self.closed.setdefault(ref, []).append(str(json.loads(request.content)["message"]))
+            return httpx.Response(204)
         if request.method != "GET":
             return httpx.Response(405, json={"error": "GET or POST"})
         if path.startswith("/counts/"):
@@ -53,6 +62,8 @@ class WebhookService(httpx.BaseTransport):
         b = self.books
         if path == "/locations":
             return [{"place": {"code": c}, "scope": s} for c, s in b.scopes.items()]
+        if path == "/tasks":
+            return [{"ref": ref, **t} for ref, t in self.tasks.items() if ref not in self.closed]
         if path == "/products":
             return [{"sku": p.sku, "gtin": p.gtin, "name": p.name} for p in self._catalogue.values()]
         if path == "/stock":

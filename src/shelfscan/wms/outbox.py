@@ -7,6 +7,7 @@
        │           ├──▶ failed   nothing was applied            (as good as pending)
        └───────────┴──▶ unknown  perhaps it was: look the key up
     pending | failed | unknown and looked up ──▶ held            too old to be sent
+    sending ──▶ split    refused as a whole: its halves go out instead
 
 A writer that dies leaves ``sending``, which is as good as ``unknown``. A request that got stuck may still arrive after a
 later one was refused: such documents are looked up at every sync, and the system's own answer then overrides.
@@ -44,20 +45,25 @@ class DocState(str, Enum):
     CONFLICT = "conflict"
     REJECTED = "rejected"
     HELD = "held"
+    SPLIT = "split"
 
 
 #: Nothing changes a document that got here.
-FINAL = frozenset({DocState.ACKED, DocState.CONFLICT, DocState.REJECTED, DocState.HELD})
+FINAL = frozenset({DocState.ACKED, DocState.CONFLICT, DocState.REJECTED, DocState.HELD, DocState.SPLIT})
+#: Documents that stand for none of their lines any more.
+GONE = frozenset({DocState.HELD, DocState.SPLIT})
 KINDS = tuple(f"{PREFIX}{state}" for state in DocState)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A document and where it stands. ``attempts``: how often it was sent; ``receipt`` once there is an answer."""
+    """A document and where it stands. ``attempts``: how often it was sent, of which ``failed`` did nothing for sure;
+    ``receipt`` once there is an answer."""
 
     doc: CountDocument
     state: DocState = DocState.PENDING
     attempts: int = 0
+    failed: int = 0
     receipt: Receipt | None = None
     message: str = ""
 
@@ -106,7 +112,9 @@ def fold(known: dict[str, Entry], event: Event, mission_id: str, wms: str) -> No
     if entry.final and not (entry.doubtful and receipt is not None and receipt.receipt_id):
         return
     attempts = entry.attempts + (state is DocState.SENDING)
-    known[doc_id] = replace(entry, state=state, attempts=attempts, receipt=receipt, message=str(p.get("message", "")))
+    failed = entry.failed + (state is DocState.FAILED)
+    said = str(p.get("message", ""))
+    known[doc_id] = replace(entry, state=state, attempts=attempts, failed=failed, receipt=receipt, message=said)
 
 
 def decisions(events: Iterable[StoredEvent], mission_id: str, wms: str) -> dict[str, Decision]:

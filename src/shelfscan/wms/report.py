@@ -7,6 +7,22 @@ from typing import Any
 
 from shelfscan.wms.signals import Signal
 
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswer:
+    """What became of a count that the system had asked for (`shelfscan.wms.tasks`).
+
+    ``state``: closed | open. ``bins``: the shelf places it means, none when its location is not mapped.
+    """
+
+    ref: str
+    location_code: str
+    sku: str
+    state: str
+    text: str
+    bins: tuple[str, ...] = ()
+
+
 OUTCOMES = ("equal", "posted", "held", "recount", "ignored", "pending", "rejected", "conflict")
 
 
@@ -57,6 +73,7 @@ class SyncReport:
     unmapped_locations: tuple[str, ...] = ()
     unmapped_bins: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()
+    tasks: tuple[TaskAnswer, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -85,4 +102,5 @@ class SyncReport:
             "unmapped_bins": list(self.unmapped_bins),
             "lines": lines,
             "signals": [{**asdict(s), "bins": list(s.bins)} for s in self.signals],
+            "tasks": [{**asdict(t), "bins": list(t.bins)} for t in self.tasks],
         }

@@ -22,7 +22,7 @@ from shelfscan.wms.document import BATCH_LINES, CountDocument, CountLine, docume
 from shelfscan.wms.observe import observations
 from shelfscan.wms.outbox import DocState, Entry
 from shelfscan.wms.port import LineResult, LineStatus, Receipt, WmsClient
-from shelfscan.wms.report import SyncLine, SyncReport
+from shelfscan.wms.report import SyncLine, SyncReport, TaskAnswer
 from shelfscan.wms.rules import (
     NS,
     ApprovalPolicy,
@@ -35,6 +35,7 @@ from shelfscan.wms.rules import (
     unmapped,
 )
 from shelfscan.wms.signals import signals_of
+from shelfscan.wms.tasks import CountTask, TaskSource, answers, ref_of
 
 _OUTCOME = {
     Outcome.EQUAL: "equal",
@@ -48,6 +49,10 @@ _RESULT: dict[LineResult, tuple[str, str]] = {
     "conflict": ("conflict", "stock moved while this was being posted: nothing was changed, count again"),
     "rejected": ("rejected", "the warehouse system refused it"),
 }
+
+
+#: Beyond so many halvings in a mission it is not a line that is refused but the bridge.
+MOST_SPLITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,8 @@ class _Sync:
         """See `sync_run`."""
         lines: list[ReconcileLine] = []
         view: WmsView | None = None
+        tasks: Sequence[CountTask] = ()
+        answered: list[TaskAnswer] = []
         trouble = ""
         try:
             with nullcontext() if dry_run else self._client.writer():
@@ -124,16 +131,30 @@ class _Sync:
                     self._deliver_all()
                 if self._capabilities.keeps_stock:
                     view = self._patiently(self._pull)
+                if isinstance(self._client, TaskSource):
+                    tasks = self._patiently(self._client.pull_tasks)
                 lines = self._lines(view)
                 if not dry_run:
-                    self._queue([x for x in lines if x.outcome is Outcome.POST and x.line_id not in self._taken()])
+                    self._queue([x for x in lines if x.outcome is Outcome.POST and x.line_id not in self._taken()], tasks)
                     self._deliver_all()
+                if tasks:
+                    answered = answers(tasks, self._report(lines, view, "", dry_run).lines, self._bundle.wms)
+                    self._close([] if dry_run else answered)
         except WmsError as e:
             trouble = str(e) or type(e).__name__
-        report = self._report(lines, view, trouble, dry_run)
+        report = replace(self._report(lines, view, trouble, dry_run), tasks=tuple(answered))
         if not dry_run:
             self._remember(report)
         return report
+
+    def _close(self, answered: Sequence[TaskAnswer]) -> None:
+        """Tell the system which of its tasks are done; told twice, after a kill, it changes nothing."""
+        client = self._client
+        assert isinstance(client, TaskSource)
+        for t in answered:
+            if t.state == "closed":
+                said = f"shelfscan {self._mission}: {t.text}"
+                self._patiently(lambda t=t, said=said: client.close_task(t.ref, said))  # type: ignore[misc]
 
     # What the warehouse system says
 
@@ -182,20 +203,26 @@ class _Sync:
 
     def _taken(self) -> set[str]:
         """Lines that have an answer already or are on their way: they must never go out a second time."""
-        return {x.line_id for e in self._entries().values() if e.state is not DocState.HELD for x in e.doc.lines}
+        return {x.line_id for e in self._entries().values() if e.state not in outbox.GONE for x in e.doc.lines}
 
-    def _queue(self, lines: Sequence[ReconcileLine]) -> None:
+    def _queue(self, lines: Sequence[ReconcileLine], tasks: Sequence[CountTask]) -> None:
         number = len(self._entries())
         size = min(BATCH_LINES, self._capabilities.max_lines)
-        batches = [lines[i : i + size] for i in range(0, len(lines), size)]
+        groups: dict[str, list[ReconcileLine]] = {}
+        for x in lines:
+            groups.setdefault(ref_of(tasks, x.location_code, x.sku), []).append(x)
+        batches = [(ref, part[i : i + size]) for ref, part in groups.items() for i in range(0, len(part), size)]
         events = []
-        for n, batch in enumerate(batches, start=number):
-            body = tuple(self._count_line(i, x) for i, x in enumerate(batch, start=1))
-            key = document_key(self._bundle.store.site, self._mission, self._wms, n, body)
-            doc = CountDocument(key, self._bundle.store.site, self._mission, self._now, body)
-            events.append(self._event(DocState.PENDING, key, 0, doc=doc.to_json()))
+        for n, (ref, batch) in enumerate(batches, start=number):
+            events.append(self._pending(n, tuple(self._count_line(i, x) for i, x in enumerate(batch, start=1)), ref))
         if events:
             self._ledger.append(events)
+
+    def _pending(self, number: int, body: tuple[CountLine, ...], task_ref: str) -> Event:
+        site = self._bundle.store.site
+        key = document_key(site, self._mission, self._wms, number, body)
+        doc = CountDocument(key, site, self._mission, self._now, body, wms_task_ref=task_ref)
+        return self._event(DocState.PENDING, key, 0, doc=doc.to_json())
 
     def _count_line(self, number: int, x: ReconcileLine) -> CountLine:
         assert x.counted is not None and (x.on_hand is not None or not self._capabilities.keeps_stock)
@@ -215,8 +242,11 @@ class _Sync:
         )
 
     def _deliver_all(self) -> None:
-        for doc_id, entry in self._entries().items():
-            if not entry.final or entry.doubtful:
+        tried: set[str] = set()
+        # A document that is refused as a whole leaves two that were not there before.
+        while todo := [i for i, e in self._entries().items() if i not in tried and (not e.final or e.doubtful)]:
+            for doc_id in todo:
+                tried.add(doc_id)
                 self._patiently(lambda doc_id=doc_id: self._deliver(doc_id))  # type: ignore[misc]
 
     def _deliver(self, doc_id: str) -> None:
@@ -238,10 +268,10 @@ class _Sync:
         entry = replace(entry, attempts=entry.attempts + 1)
         try:
             receipt = self._client.submit(entry.doc)
-        except WmsConflict as e:
-            receipt = _all(entry.doc, "conflict", str(e))
-        except WmsRejected as e:
-            receipt = _all(entry.doc, "rejected", str(e))
+        except (WmsConflict, WmsRejected) as e:
+            if self._split(entry, str(e)):
+                return
+            receipt = _all(entry.doc, "conflict" if isinstance(e, WmsConflict) else "rejected", str(e))
         except WmsUnknown as e:
             self._append(DocState.UNKNOWN, entry, message=str(e))
             raise
@@ -249,6 +279,23 @@ class _Sync:
             self._append(DocState.FAILED, entry, message=str(e))
             raise
         self._settle(entry, receipt)
+
+    def _split(self, entry: Entry, why: str) -> bool:
+        """Put a document's halves in its place, so that one bad line does not take the others with it.
+
+        Never after a try of unknown outcome: that one may still arrive, and must not meet its own halves.
+        """
+        entries, lines = self._entries(), entry.doc.lines
+        unsure, splits = entry.attempts - entry.failed > 1, sum(e.state is DocState.SPLIT for e in entries.values())
+        if unsure or len(lines) < 2 or splits >= MOST_SPLITS:
+            return False
+        events = [self._event(DocState.SPLIT, entry.doc.doc_id, entry.attempts, message=why)]
+        middle = (len(lines) + 1) // 2
+        for n, part in enumerate((lines[:middle], lines[middle:]), start=len(entries)):
+            body = tuple(replace(x, line_no=i) for i, x in enumerate(part, start=1))
+            events.append(self._pending(n, body, entry.doc.wms_task_ref))
+        self._ledger.append(events)
+        return True
 
     def _settle(self, entry: Entry, receipt: Receipt) -> None:
         answered, sent = sorted(s.line_no for s in receipt.lines), [x.line_no for x in entry.doc.lines]
@@ -284,7 +331,7 @@ class _Sync:
             # A line goes into a second document only after the first was held; should that one have arrived after all,
             # it is the one that counts.
             applied = {i for i, s in e.results().items() if s.result == "applied"}
-            for x in e.doc.lines if e.state is not DocState.HELD else ():
+            for x in e.doc.lines if e.state not in outbox.GONE else ():
                 if x.line_id not in on_the_way or x.line_id in applied:
                     on_the_way[x.line_id] = (e, x)
         out = []
