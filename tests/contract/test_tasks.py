@@ -157,9 +157,7 @@ class AllOrNothing(FaultyLine):
 def wide(client: Any, ledger: Ledger, **options: Any) -> SyncReport:
     bins = tuple(state(r.bin_id, r.sku, 5) for r in WIDE)
     options = {"now_ns": T0 + HOUR, "sleep": lambda s: None, **options}
-    return sync_run(
-        stock_map(*bins), bundle(WIDE), ledger, client, ApprovalPolicy(auto_post=True), mission_id="m1", **options
-    )
+    return sync_run(stock_map(*bins), bundle(WIDE), ledger, client, ApprovalPolicy(auto_post=True), mission_id="m1", **options)
 
 
 def test_one_bad_line_does_not_take_the_others_with_it() -> None:

@@ -106,7 +106,8 @@ def test_every_dependency_is_pinned_and_explained() -> None:
     told = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
     not_by_setup = requirements(setup_cfg()["options.extras_require"]["train"])
     not_by_setup |= requirements(setup_cfg()["options.extras_require"]["tensorrt"])
-    not_by_setup |= requirements(setup_cfg()["options.extras_require"]["mqtt"])
+    for extra in ("mqtt", "keyring"):
+        not_by_setup |= requirements(setup_cfg()["options.extras_require"][extra])
     names = declared() - {"setuptools"}
     assert names - not_by_setup - pinned == set(), "not in constraints.txt"
     assert {n for n in names if f"`{n}`" not in told} == set(), "not in docs/dependencies.md"

@@ -166,8 +166,19 @@ def test_the_newest_sync_is_shown(run: WebRun, client: Client) -> None:
     line = {"location_code": run.empty, "bin_id": run.empty, "sku": "SKU-000023", "counted": 0, "on_hand": 11.0}
     lines = [{**line, "outcome": "held", "reason": "zero"}]
     report = {"wms": "builtin", "state": "done", "text": "1 held", "counts": {"held": 1}, "lines": lines}
-    run.append("sync.report", wms="builtin", report=report)
+    signal = {
+        "kind": "phantom_inventory",
+        "location_code": run.empty,
+        "bins": [run.empty],
+        "units": 11,
+        "value": 27.5,
+        "text": "?",
+    }
+    task = {"ref": "T1", "location_code": run.empty, "bins": [run.empty], "state": "open", "text": "held"}
+    run.append("sync.report", wms="builtin", report={**report, "signals": [signal], "tasks": [task]})
     s = c.get("/api/sync").json()
+    assert (s["signals"][0]["bin_id"], s["signals"][0]["value"]) == (run.empty, 27.5)
+    assert (s["tasks"][0]["ref"], s["tasks"][0]["state"]) == ("T1", "open")
     assert (s["state"], s["counts"], s["lines"][0]["on_hand"]) == ("done", {"held": 1}, 11.0)
     assert s["lines"][0]["name"] == run.bundle.catalogue["SKU-000023"].name
     assert c.get(f"/api/bins/{run.empty}").json()["sync"]["reason"] == "zero"

@@ -82,3 +82,29 @@ def test_secrets_come_from_where_they_belong(tmp_path: Path, monkeypatch: pytest
     ):
         with pytest.raises(BadInput, match=word):
             read_secret(source, "x")
+
+
+def test_secrets_from_a_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the library: the sandbox of a test has no keyring of its own."""
+    import sys
+    from types import SimpleNamespace
+
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(BadInput, match="pip install"):
+        read_secret("keyring:shop/robot", "wms.odoo.key")
+
+    class Locked(Exception):
+        pass
+
+    def get_password(service: str, user: str) -> str | None:
+        if service == "locked":
+            raise Locked("the collection is locked")
+        return {"shop/robot": "s3cret"}.get(f"{service}/{user}")
+
+    monkeypatch.setitem(sys.modules, "keyring", SimpleNamespace(get_password=get_password))
+    monkeypatch.setitem(sys.modules, "keyring.errors", SimpleNamespace(KeyringError=Locked))
+    assert read_secret("keyring:shop/robot", "wms.odoo.key") == "s3cret"
+    with pytest.raises(BadInput, match="no such entry"):
+        read_secret("keyring:shop/nobody", "wms.odoo.key")
+    with pytest.raises(BadInput, match="is locked"):
+        read_secret("keyring:locked/robot", "wms.odoo.key")

@@ -1,10 +1,12 @@
-"""Passwords and keys from where they belong: an environment variable, or a file that only its owner can read."""
+"""Passwords and keys from where they belong: an environment variable, a keyring, or a file that only its owner can read."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from shelfscan.errors import BadInput
 
@@ -22,7 +24,24 @@ def read_secret(source: str, what: str) -> str:
         return value
     if kind == "file" and name:
         return _from_file(Path(name).expanduser(), what)
-    raise BadInput(f"{what}: {source!r}: expected env:NAME or file:PATH, never the secret itself")
+    if kind == "keyring" and "/" in name:
+        return _from_keyring(*name.split("/", 1), what)
+    raise BadInput(f"{what}: {source!r}: expected env:NAME, file:PATH or keyring:SERVICE/USER, never the secret itself")
+
+
+def _from_keyring(service: str, user: str, what: str) -> str:
+    try:
+        keyring: Any = importlib.import_module("keyring")
+        errors: Any = importlib.import_module("keyring.errors")
+    except ImportError:
+        raise BadInput(f"{what}: keyring:{service}/{user}: the library is missing; pip install 'shelfscan[keyring]'") from None
+    try:
+        value = keyring.get_password(service, user)
+    except (errors.KeyringError, OSError) as e:
+        raise BadInput(f"{what}: keyring:{service}/{user}: cannot be opened: {e or type(e).__name__}") from None
+    if not value:
+        raise BadInput(f"{what}: keyring:{service}/{user}: the keyring has no such entry; 'keyring set {service} {user}'")
+    return str(value)
 
 
 def _from_file(path: Path, what: str) -> str:

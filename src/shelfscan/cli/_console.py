@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 #: Results go to stdout, everything else to stderr, so that ``--json`` output can be piped.
 out = Console()
 err = Console(stderr=True)
+#: Width of tables that go into a file or pipe: as wide as reasons need.
+PIPE_COLUMNS = 200
+
+
+def wide() -> Console:
+    """Stdout for tables: as wide as the terminal; into a file or pipe `PIPE_COLUMNS`, unless COLUMNS says otherwise."""
+    return out if out.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
 
 
 def print_json(data: Any) -> None:

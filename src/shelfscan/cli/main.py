@@ -21,6 +21,7 @@ from shelfscan.cli import (
     health,
     history,
     label,
+    losses,
     missions,
     models,
     photos,
@@ -75,6 +76,7 @@ app.command("overdue")(missions.overdue)
 app.command("replay")(replay.replay)
 app.command("score")(score.score)
 app.command("sync")(wms.sync)
+app.command("losses")(losses.losses)
 app.command("serve")(serve.serve)
 app.command("detect")(photos.detect)
 app.command("audit")(photos.audit)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from shelfscan.bootstrap import make_wms
 from shelfscan.bundle import load_bundle
-from shelfscan.cli._console import err, out, print_json
+from shelfscan.cli._console import err, out, print_json, wide
 from shelfscan.config import Config, load_config
 from shelfscan.errors import BadInput, WmsError
 from shelfscan.model.bundle import Bundle
@@ -54,11 +54,11 @@ def list_(
     if not rows:
         out.print("the warehouse system asks for no counts")
         return
-    table = Table("task", "location", "product", "due", "shelf places", "note")
+    table = Table("task", "location", "product", "due", "shelf places", "note", box=None, pad_edge=False, header_style="bold")
     for r in rows:
         bins = " ".join(r["bins"]) or "none is mapped"
         table.add_row(r["ref"], r["location_code"], r["sku"] or "all", r["due"] or "any time", bins, r["note"])
-    out.print(table)
+    wide().print(table)
 
 
 @app.command("add")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from shelfscan.bootstrap import make_policy, make_wms, open_ledger
 from shelfscan.bundle import load_bundle
-from shelfscan.cli._console import out, print_json
+from shelfscan.cli._console import out, print_json, wide
 from shelfscan.config import Config, WmsConfig, load_config
 from shelfscan.errors import BadInput
 from shelfscan.model.bundle import Bundle
@@ -33,7 +31,6 @@ from shelfscan.wms.sync import decide, sync_run
 
 NAMES = tuple(n for n in get_args(WmsConfig.model_fields["name"].annotation) if n != "none")
 
-PIPE_COLUMNS = 200
 LEDGER = "ledger.sqlite"
 
 review = typer.Typer(help="Counts that wait for a person before they reach the warehouse system.", no_args_is_help=True)
@@ -313,16 +310,14 @@ def _print_signals(signals: Sequence[Signal], most: int = 20) -> None:
     table.add_column("why", overflow="fold", ratio=1)
     for s in signals[:most]:
         table.add_row(s.kind, s.location_code, s.sku, f"{s.value:.2f}", f"{s.text} ({s.confidence:.0%} sure)")
-    console = out if out.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
+    console = wide()
     console.print(table)
     if len(signals) > most:
         console.print(f"the first {most} of {len(signals)} signals; all: --json", highlight=False)
 
 
 def _print_table(lines: Sequence[Mapping[str, Any]]) -> None:
-    """As wide as the terminal; into a file or pipe as wide as reasons need, unless COLUMNS says otherwise."""
-    console = out if out.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE_COLUMNS)
-    console.print(_table(lines))
+    wide().print(_table(lines))
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> Table:

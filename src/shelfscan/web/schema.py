@@ -227,6 +227,29 @@ class SyncLineOut(BaseModel):
     reason: str = ""
 
 
+class SignalOut(BaseModel):
+    """What a sync suggests: refill, reorder, phantom_inventory or shrinkage; ``value`` in the store's currency."""
+
+    kind: str
+    location_code: str
+    bin_id: str = ""
+    sku: str = ""
+    units: float | None = None
+    value: float | None = None
+    confidence: float | None = None
+    text: str = ""
+
+
+class TaskOut(BaseModel):
+    """A count that the warehouse system had asked for. ``state``: closed (it has its number) or open."""
+
+    ref: str
+    location_code: str
+    bin_id: str = ""
+    state: str
+    text: str = ""
+
+
 class SyncOut(BaseModel):
     """``/api/sync``. ``state``: none (no sync yet), or what the bridge said last."""
 
@@ -235,6 +258,8 @@ class SyncOut(BaseModel):
     text: str = ""
     counts: dict[str, int] = {}
     lines: list[SyncLineOut] = []
+    signals: list[SignalOut] = []
+    tasks: list[TaskOut] = []
 
 
 class BinDetail(BaseModel):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shelfscan.ports import Event
-from shelfscan.web.schema import SyncLineOut, SyncOut
+from shelfscan.web.schema import SignalOut, SyncLineOut, SyncOut, TaskOut
 from shelfscan.wms.report import OUTCOMES
 
 
@@ -53,6 +53,8 @@ def sync_out(data: Mapping[str, Any]) -> SyncOut:
         text=str(data.get("text") or ""),
         counts={str(k): int(v) for k, v in counts.items()},
         lines=lines,
+        signals=[_signal(x) for x in data.get("signals") or () if isinstance(x, Mapping)],
+        tasks=[_task(x) for x in data.get("tasks") or () if isinstance(x, Mapping)],
     )
 
 
@@ -66,6 +68,33 @@ def _line(x: Mapping[str, Any]) -> SyncLineOut:
         outcome=str(x.get("outcome") or ""),
         reason=str(x.get("reason") or ""),
     )
+
+
+def _signal(x: Mapping[str, Any]) -> SignalOut:
+    return SignalOut(
+        kind=str(x.get("kind") or ""),
+        location_code=str(x.get("location_code") or ""),
+        bin_id=_first(x.get("bins")),
+        sku=str(x.get("sku") or ""),
+        units=_number(x.get("units")),
+        value=_number(x.get("value")),
+        confidence=_number(x.get("confidence")),
+        text=str(x.get("text") or ""),
+    )
+
+
+def _task(x: Mapping[str, Any]) -> TaskOut:
+    return TaskOut(
+        ref=str(x.get("ref") or ""),
+        location_code=str(x.get("location_code") or ""),
+        bin_id=_first(x.get("bins")),
+        state=str(x.get("state") or "open"),
+        text=str(x.get("text") or ""),
+    )
+
+
+def _first(bins: Any) -> str:
+    return str(bins[0]) if isinstance(bins, (list, tuple)) and bins else ""
 
 
 def _number(value: Any) -> float | None:

@@ -300,7 +300,30 @@ function renderSync() {
         el("td", {}, l.bin_id ? el("button", { type: "button", class: "link", onclick: () => choose("", l.bin_id, false) }, l.location_code) : l.location_code, el("small", {}, l.name || l.sku)),
         el("td", { class: "n" }, number(l.counted)), el("td", { class: "n" }, number(l.on_hand)),
         el("td", {}, OUTCOMES[l.outcome] || l.outcome, l.reason ? el("small", {}, l.reason) : null)))))) : null,
-    open.length > 100 ? el("p", { class: "hint" }, `${open.length - 100} more: shelfscan review list`) : null);
+    open.length > 100 ? el("p", { class: "hint" }, `${open.length - 100} more: shelfscan review list`) : null,
+    signalTable(s.signals || []), taskTable(s.tasks || []));
+}
+
+const SIGNALS = { refill: "Refill from the backroom", reorder: "Reorder", phantom_inventory: "Only on the books", shrinkage: "Missing without a sale" };
+
+const place = (x) => el("td", {}, x.bin_id ? el("button", { type: "button", class: "link", onclick: () => choose("", x.bin_id, false) }, x.location_code) : x.location_code, x.sku ? el("small", {}, x.sku) : null);
+
+function signalTable(signals) {
+  if (!signals.length) return null;
+  return el("details", { open: "" }, el("summary", {}, `${signals.length} suggestions`), el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "What"), el("th", { scope: "col" }, "Where"), el("th", { scope: "col", class: "n" }, "Worth"), el("th", { scope: "col" }, "Why"))),
+    el("tbody", {}, signals.slice(0, 50).map((x) => el("tr", {}, el("td", {}, SIGNALS[x.kind] || x.kind), place(x),
+      el("td", { class: "n" }, x.value === null ? "" : x.value.toFixed(2)), el("td", {}, x.text, x.confidence === null ? null : el("small", {}, `${Math.round(100 * x.confidence)} % sure`))))))),
+    signals.length > 50 ? el("p", { class: "hint" }, `${signals.length - 50} more: shelfscan sync --json`) : null);
+}
+
+function taskTable(tasks) {
+  if (!tasks.length) return null;
+  const open = tasks.filter((t) => t.state !== "closed");
+  return el("details", open.length ? { open: "" } : {}, el("summary", {}, `Counts asked for: ${tasks.length - open.length} done, ${open.length} open`),
+    el("div", { class: "scroll" }, el("table", {},
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Task"), el("th", { scope: "col" }, "Where"), el("th", { scope: "col" }, "State"))),
+      el("tbody", {}, [...open, ...tasks.filter((t) => t.state === "closed")].slice(0, 100).map((t) => el("tr", {}, el("td", {}, t.ref), place(t), el("td", {}, t.state === "closed" ? "done" : "open", el("small", {}, t.text))))))));
 }
 
 function legend() {
