@@ -25,7 +25,8 @@ def read_secret(source: str, what: str) -> str:
     if kind == "file" and name:
         return _from_file(Path(name).expanduser(), what)
     if kind == "keyring" and "/" in name:
-        return _from_keyring(*name.split("/", 1), what)
+        service, _, user = name.partition("/")
+        return _from_keyring(service, user, what)
     raise BadInput(f"{what}: {source!r}: expected env:NAME, file:PATH or keyring:SERVICE/USER, never the secret itself")
 
 
