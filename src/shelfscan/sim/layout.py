@@ -154,6 +154,8 @@ def _walls(bounds: tuple[float, float, float, float]) -> list[SceneBox]:
         SceneBox("wall", x1 + t, cy, 1.6, t, hy + 2 * t, 1.6, 0.0, wall),
         SceneBox("wall", cx, y0 - t, 1.6, hx, t, 1.6, 0.0, wall),
         SceneBox("wall", cx, y1 + t, 1.6, hx, t, 1.6, 0.0, wall),
+        # The ceiling: over the shelves of the next aisles one sees it, where a single aisle has its walls.
+        SceneBox("wall", cx, cy, 3.2 + 2 * t, hx, hy, t, 0.0, wall),
     ]
 
 

@@ -175,7 +175,8 @@ def build_world(
             attenuation=[0.45, 0.1, 0.05],
         )  # fmt: skip
     for n, box in enumerate(scene.boxes):
-        if near is None or any(
+        # Walls and ceiling show above the shelves from everywhere; without them there is a black void, as in no store.
+        if near is None or box.kind == "wall" or any(
             abs(box.x_m - min(max(box.x_m, a), c)) <= box.half_x_m
             and abs(box.y_m - min(max(box.y_m, b), d)) <= box.half_y_m + 0.3
             for a, b, c, d in near
