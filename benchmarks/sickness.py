@@ -24,7 +24,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from shelfscan.adapters.health_file import save_baseline
-from shelfscan.audit.health import Baseline, diagnose, learned, measured
+from shelfscan.audit.health import Baseline, diagnose, learned, measured, side_by_side
 from shelfscan.bootstrap import load_references, make_detector, make_embedder, make_recogniser, make_tag_reader
 from shelfscan.bundle import load_bundle
 from shelfscan.config import Config, load_config
@@ -36,6 +36,8 @@ from shelfscan.model.scan import BayScan
 from shelfscan.pipeline import ScanPipeline
 
 SICK = ("lens_smear", "defocus", "camera_turned", "calibration_drift", "lamp_out", "new_packaging", "detector_weak")
+#: Lamps hang so far apart; one lights half of that to either side.
+LAMP_M = 1.2
 
 
 def config() -> Config:
@@ -117,14 +119,17 @@ def make_sick(kind: str, captures: list[FrameBundle], rng: random.Random) -> tup
 
         return of_head(drift), head
     if kind == "lamp_out":
-        share, start = rng.uniform(0.2, 0.45), rng.randrange(0, len(captures) - 3)
+        share, lamp = rng.uniform(0.2, 0.45), rng.choice(captures).T_map_base[:2, 3]
 
         def dim(p: np.ndarray, camera: Any) -> np.ndarray:
             return (p * share).astype(np.uint8)
 
         return [
-            replace(c, frames=tuple(all_three(f, dim) for f in c.frames)) if start <= n < start + 3 else c
-            for n, c in enumerate(captures)
+            # A lamp lights both sides of its aisle, as far as to the next one.
+            replace(c, frames=tuple(all_three(f, dim) for f in c.frames))
+            if np.linalg.norm(c.T_map_base[:2, 3] - lamp) < LAMP_M
+            else c
+            for c in captures
         ], "aisle"
     return captures, ""
 
@@ -169,7 +174,7 @@ def one(nights: Path, seed: int, every: int, sick: bool, other: Path) -> None:
         return ScanPipeline(bundle.store, bundle.catalogue, bundle.planogram, detector, recogniser, tags, damage=False)
 
     plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id="m")
-    aisle_of = {v.viewpoint_id: v.aisle_id for v in plan.viewpoints}
+    aisle_of, order = {v.viewpoint_id: v.aisle_id for v in plan.viewpoints}, side_by_side(plan.viewpoints)
     for kind in wanted:
         if kind in done:
             continue
@@ -179,7 +184,13 @@ def one(nights: Path, seed: int, every: int, sick: bool, other: Path) -> None:
         memory = other_packs(bundle, settings, rng, load_bundle(other)) if kind == "new_packaging" else recogniser
         scans = scans_of(pipeline(eyes, memory), used)
         light = [replace(s, observations=(), tags=(), coverage=(), fronts=(), checks=(), tops=()).to_json() for s in scans]
-        done[kind] = {"measures": measured(scans, bundle.planogram), "light": light, "aisle_of": aisle_of, "where": where}
+        done[kind] = {
+            "measures": measured(scans, bundle.planogram),
+            "light": light,
+            "aisle_of": aisle_of,
+            "order": order,
+            "where": where,
+        }
         out.parent.mkdir(exist_ok=True)
         out.write_text(json.dumps(done))
         print(seed, kind, flush=True)
@@ -213,7 +224,7 @@ def judge(
     for s in seeds:
         for kind, night in read[s].items():
             scans = [BayScan.from_json(x) for x in night["light"]]
-            told = diagnose(night["measures"], baseline, scans, night["aisle_of"])
+            told = diagnose(night["measures"], baseline, scans, night["aisle_of"], night["order"])
             found.setdefault(kind, []).append([f"{t.kind} ({t.where})" for t in told])
     return baseline, found
 

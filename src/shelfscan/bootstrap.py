@@ -266,7 +266,7 @@ def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:
 def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[str, float], list[Sickness]]:
     """What a run measured of its own cameras, and what that says; the store's own baseline counts before the shipped one."""
     from shelfscan.adapters.health_file import load_baseline
-    from shelfscan.audit.health import Baseline, diagnose, measured
+    from shelfscan.audit.health import Baseline, diagnose, measured, side_by_side
     from shelfscan.mission.machine import project
     from shelfscan.model.scan import BayScan
     from shelfscan.paths import shared_file
@@ -274,7 +274,8 @@ def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[
     events = [s.event for s in ledger.read(kinds=("bay_scan",)) if s.event.payload.get("mission_id") == mission_id]
     scans = [BayScan.from_json(dict(e.payload)) for e in events]
     progress = project(ledger.read(kinds=("mission.started",)), mission_id)
-    aisle_of = {v.viewpoint_id: v.aisle_id for v in progress.plan.viewpoints} if progress is not None else {}
+    viewpoints = progress.plan.viewpoints if progress is not None else ()
+    aisle_of = {v.viewpoint_id: v.aisle_id for v in viewpoints}
     own = bundle.root / "health.json"
     if own.is_file():
         baseline = load_baseline(own)
@@ -283,7 +284,7 @@ def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[
         simulated = bundle.robot.name == SIMULATED_ROBOT
         baseline = load_baseline(shared_file("models", "health.json")) if simulated else Baseline()
     measures = measured(scans, bundle.planogram)
-    return measures, diagnose(measures, baseline, scans, aisle_of)
+    return measures, diagnose(measures, baseline, scans, aisle_of, side_by_side(viewpoints))
 
 
 def open_ledger(run_dir: Path, site: str) -> Ledger:

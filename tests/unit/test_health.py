@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from shelfscan.adapters.health_file import load_baseline, save_baseline
-from shelfscan.audit.health import Baseline, diagnose, learned, measured
+from shelfscan.audit.health import Baseline, diagnose, learned, measured, side_by_side
 from shelfscan.errors import BadInput
 from shelfscan.model.detections import Candidate
+from shelfscan.model.geometry import Pose2D
+from shelfscan.model.mission import Viewpoint
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import BayScan, BinCoverage, Observation
 from shelfscan.paths import shared_file
@@ -147,3 +150,30 @@ def test_a_blurred_picture_is_taken_again_and_a_head_out_of_focus_is_not_forever
     for _ in range(40):
         guard.taken("low", sharpness_of(soft))
     assert not guard.blurred("low", sharpness_of(soft))
+
+
+def _lights(seed: int, captures: int, dark: range = range(0)) -> list[BayScan]:
+    """A night whose exposures wander by one stop either way from picture to picture."""
+    rng = np.random.default_rng(seed)
+    first = night(1)[0]
+    out = []
+    for n in range(captures):
+        light = 110 * 2 ** rng.uniform(-1, 1) * (0.3 if n in dark else 1.0)
+        quality = {"low.brightness": light, "high.brightness": 0.9 * light}
+        out.append(replace(first, viewpoint_id=f"V{n}", capture_id=f"c{n}", stamp_ns=n + 1, quality=quality))
+    return out
+
+
+def test_wandering_exposures_are_no_lamps() -> None:
+    aisles = {f"V{n}": f"A{n // 48}" for n in range(192)}
+    false = [s for seed in range(40) for s in diagnose({}, Baseline(), _lights(seed, 192), aisles)]
+    assert len(false) <= 1, "of forty long nights"
+    for seed in range(10):
+        (found,) = diagnose({}, Baseline(), _lights(seed, 192, range(100, 109)), aisles)
+        assert (found.kind, found.where) == ("lamp_out", "A2")
+
+
+def test_a_lamp_is_looked_for_on_both_sides_of_its_aisle() -> None:
+    there = [Viewpoint(f"L{n}", "A1-L", "A1", Pose2D(0.5 * n, 1.0, 0.0), (), ()) for n in range(3)]
+    back = [Viewpoint(f"R{n}", "A1-R", "A1", Pose2D(1.1 - 0.5 * n, -1.0, math.pi), (), ()) for n in range(3)]
+    assert side_by_side([*there, *back]) == ["L0", "R2", "L1", "R1", "L2", "R0"]

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
 
+from shelfscan.model.mission import Viewpoint
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, BayScan
 from shelfscan.stock.fuse import latest_per_viewpoint
@@ -41,8 +44,11 @@ FLOORS: Mapping[str, float] = {
 UNLIKE = 0.6
 #: Beside a depth that is out, so much of a limit in another direction says that the camera was turned.
 ASIDE = 0.6
-#: A lamp is out where pictures in a row are darker than this share of the run's usual ones.
-DARK, DARK_IN_A_ROW = 0.6, 2
+#: A picture is a dark one below this share of the run's usual light.
+DARK = 0.6
+#: A lamp is out where so many pictures in a row have so much less light than all others (logarithm to base 2) on average, and
+#: chance makes such a row with this probability a run.
+DARK_IN_A_ROW, MOST_IN_A_ROW, DARK_LEVEL, CHANCE, SHUFFLES = 3, 24, -0.95, 0.01, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +162,19 @@ def learned(runs: Sequence[Mapping[str, float]]) -> Baseline:
 
 
 def diagnose(
-    measures: Mapping[str, float], baseline: Baseline, scans: Iterable[BayScan], aisle_of: Mapping[str, str]
+    measures: Mapping[str, float],
+    baseline: Baseline,
+    scans: Iterable[BayScan],
+    aisle_of: Mapping[str, str],
+    order: Sequence[str] = (),
 ) -> list[Sickness]:
-    """What is wrong, the worst first. ``aisle_of``: the aisle of each viewpoint."""
+    """What is wrong, the worst first.
+
+    ``aisle_of``: the aisle of each viewpoint. ``order``: viewpoints as they lie beside one another (`side_by_side`), for a lamp
+    lights both sides of its aisle; as they were driven where it is empty.
+    """
     scans = latest_per_viewpoint(scans)
-    dark = _dark(scans, aisle_of)
+    dark = _dark(scans, aisle_of, order)
     out = list(dark)
     far = {name: _far(name, value, baseline) for name, value in measures.items()}
     for head in sorted({k.partition(".")[0] for k in far if k.endswith(".sharpness")}):
@@ -262,22 +276,60 @@ def _darker(scans: Sequence[BayScan]) -> set[str]:
     return {v for v, value in light if value < DARK * usual}
 
 
-def _dark(scans: Sequence[BayScan], aisle_of: Mapping[str, str]) -> list[Sickness]:
-    """Stretches where all heads have dark pictures."""
-    light, usual = _light(scans)
+def side_by_side(viewpoints: Iterable[Viewpoint]) -> list[str]:
+    """Viewpoints aisle by aisle, along it, both sides together."""
+
+    def along(v: Viewpoint) -> float:
+        cos, sin = math.cos(v.pose.yaw_rad), math.sin(v.pose.yaw_rad)
+        # The two sides of an aisle are driven in opposite directions.
+        way = 1.0 if (cos > 0 if abs(cos) > abs(sin) else sin > 0) else -1.0
+        return way * (v.pose.x_m * cos + v.pose.y_m * sin)
+
+    return [v.viewpoint_id for v in sorted(viewpoints, key=lambda v: (v.aisle_id, along(v)))]
+
+
+def _dark(scans: Sequence[BayScan], aisle_of: Mapping[str, str], order: Sequence[str]) -> list[Sickness]:
+    """Stretches where all heads have dark pictures, more so than the run's own exposures explain.
+
+    Exposures wander from picture to picture, and in a long night some dark ones follow one another by chance. So a stretch has
+    to be dark against the noise of neighbouring pictures (normal, for all stretches tried), or such as shuffled pictures hardly
+    ever give; and always less than half as light as usual on average.
+    """
+    light, _ = _light(scans)
+    if len(light) < LEAST_CAPTURES:
+        return []
+    if order:
+        rank = {v: n for n, v in enumerate(order)}
+        light.sort(key=lambda seen: rank.get(seen[0], len(rank)))
+    levels = np.log2(np.maximum([v for _, v in light], 1e-3))
+    noise = max(0.05, 1.4826 * float(np.median(np.abs(np.diff(levels)))) / math.sqrt(2))
+    chance = np.random.default_rng(0)
+    shuffled = np.stack([chance.permutation(levels) for _ in range(SHUFFLES)])
+    in_stretch = np.zeros(len(levels), bool)
+    lengths = [k for k in range(DARK_IN_A_ROW, MOST_IN_A_ROW + 1) if k <= len(levels) // 2]
+    tried = sum(len(levels) - k + 1 for k in lengths)
+    for k in lengths:
+        less = _less(levels, k)
+        rare = np.quantile(_less(shuffled, k).min(axis=1), CHANCE / math.sqrt(len(lengths)))
+        far = noise * math.sqrt(1 / k + 1 / (len(levels) - k)) * norm.ppf(CHANCE / tried)
+        for n in np.flatnonzero((less <= DARK_LEVEL) & (less < max(rare, far))):
+            in_stretch[n : n + k] = True
     out: list[Sickness] = []
-    row: list[tuple[str, float]] = []
-    for viewpoint, value in [*light, ("", math.inf)]:
-        if value < DARK * usual:
-            row.append((viewpoint, value))
-            continue
-        if len(row) >= DARK_IN_A_ROW:
-            aisle = aisle_of.get(row[0][0], "")
-            share = statistics.median(v for _, v in row) / usual
-            text = f"aisle {aisle}, {row[0][0]} to {row[-1][0]}: {share:.0%} of the usual light: a lamp is out?"
-            out.append(Sickness("lamp_out", aisle, text, DARK / max(share, 0.01)))
-        row = []
+    for row in np.split(np.arange(len(levels)), np.flatnonzero(np.diff(in_stretch.astype(int))) + 1):
+        if in_stretch[row[0]]:
+            share = float(2.0 ** (levels[row].mean() - levels[~in_stretch].mean())) if not in_stretch.all() else 0.0
+            first, last = light[row[0]][0], light[row[-1]][0]
+            aisle = aisle_of.get(first, "")
+            text = f"aisle {aisle}, {first} to {last}: {share:.0%} of the usual light: a lamp is out?"
+            out.append(Sickness("lamp_out", aisle, text, 2.0**DARK_LEVEL / max(share, 0.01)))
     return out
+
+
+def _less(levels: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Means of all ``k`` neighbours along the last axis, less that of all others."""
+    total = np.cumsum(np.concatenate([np.zeros((*levels.shape[:-1], 1)), levels], axis=-1), axis=-1)
+    inside, count = total[..., k:] - total[..., :-k], levels.shape[-1]
+    return np.asarray(inside / k - (total[..., -1:] - inside) / (count - k))
 
 
 def _where_unlike(scans: Sequence[BayScan], aisle_of: Mapping[str, str]) -> str:

@@ -176,10 +176,14 @@ def build_world(
         )  # fmt: skip
     for n, box in enumerate(scene.boxes):
         # Walls and ceiling show above the shelves from everywhere; without them there is a black void, as in no store.
-        if near is None or box.kind == "wall" or any(
-            abs(box.x_m - min(max(box.x_m, a), c)) <= box.half_x_m
-            and abs(box.y_m - min(max(box.y_m, b), d)) <= box.half_y_m + 0.3
-            for a, b, c, d in near
+        if (
+            near is None
+            or box.kind == "wall"
+            or any(
+                abs(box.x_m - min(max(box.x_m, a), c)) <= box.half_x_m
+                and abs(box.y_m - min(max(box.y_m, b), d)) <= box.half_y_m + 0.3
+                for a, b, c, d in near
+            )
         ):
             world.add_geom(
                 name=f"box{n}",
