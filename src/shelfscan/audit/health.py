@@ -319,7 +319,7 @@ def _dark(scans: Sequence[BayScan], aisle_of: Mapping[str, str], order: Sequence
         if in_stretch[row[0]]:
             share = float(2.0 ** (levels[row].mean() - levels[~in_stretch].mean())) if not in_stretch.all() else 0.0
             first, last = light[row[0]][0], light[row[-1]][0]
-            aisle = aisle_of.get(first, "")
+            aisle = statistics.mode(aisle_of.get(light[n][0], "") for n in row)
             text = f"aisle {aisle}, {first} to {last}: {share:.0%} of the usual light: a lamp is out?"
             out.append(Sickness("lamp_out", aisle, text, 2.0**DARK_LEVEL / max(share, 0.01)))
     return out
