@@ -24,6 +24,8 @@ IN_FULL = 0.99
 UNSELLABLE = ("damaged", "near_expiry")
 #: An empty bin whose depth could be judged in less of its places than this stays in doubt.
 JUDGED_LEAST = 0.5
+#: How often a front that looks like none of the gallery is a stranger's, and not the side of what is planned: simulated nights.
+FOREIGN_SURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,9 @@ def findings_of(
     elif state.status is BinStatus.LOW:
         add("low", state.confidence, product.price, f"top up, {line.capacity_units - round(state.units)} more fit")
     strangers = [p for p in match.placed if not p.planned]
+    if any(p.unnamed for p in match.placed):
+        text = f"not in the gallery, or {line.sku} with its side to the front: take it out, turn it, or enrol it"
+        add("foreign", FOREIGN_SURE, product.price, text)
     if strangers:
         names = ", ".join(sorted({p.sku or "something unknown" for p in strangers}))
         add("misplaced", max(p.confidence for p in strangers), product.price, f"take out {names}; planned is {line.sku}")

@@ -32,6 +32,10 @@ STRANGER_MARGIN = 0.30
 STRANGER_MARGIN_MISFIT = 0.15
 STRANGER_LEAST = 0.55
 MISFIT = 0.25
+#: What no SKU names: it looks less than this like what is planned and like anything else ...
+UNNAMED_PLANNED, UNNAMED_OTHER = 0.2, 0.7
+#: ... but as much as this like some front, as the sides and backs of turned goods do not; in so many looks.
+UNNAMED_LEAST, UNNAMED_LOOKS = 0.3, 2
 #: Share of a window's cells that must be measured before depth alone has a say, and with a box at that depth.
 KNOWN_ALONE, KNOWN_WITH_BOX = 0.35, 0.15
 #: What stands nearer than the back of the shelf by this share of an item's depth is an item.
@@ -45,7 +49,8 @@ BOX_ALONE_SURE = 0.75
 
 @dataclass(frozen=True)
 class Seen:
-    """A fused product as matching needs it; ``face_m`` is the centre of its front face."""
+    """A fused product as matching needs it; ``face_m`` is the centre of its front face, ``top`` how much it looked like
+    anything in its best single look."""
 
     key: str
     face_m: tuple[float, float, float]
@@ -53,6 +58,7 @@ class Seen:
     score: float
     candidates: tuple[Candidate, ...]
     looks: int
+    top: float = 0.0
 
     def similarity(self, sku: str) -> float:
         """Similarity to a SKU; 0 when it is not among the candidates."""
@@ -64,6 +70,8 @@ class Placed:
     """The front-most item of one place of a bin: ``column`` from the left, ``row`` from the shelf up.
 
     ``face_m``: centre of its front face in the face frame, metres. ``seen`` is its box, None when only depth shows it.
+    ``unnamed``: it may be a product that the gallery does not know, and counts as what is planned, for a turned one of those is
+    as likely.
     ``confidence``: that something stands there, 0..1.
     """
 
@@ -76,6 +84,7 @@ class Placed:
     face_m: tuple[float, float, float]
     confidence: float
     seen: Seen | None
+    unnamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +182,7 @@ def match_bin(
                     face_m=_where(box, product, middle, planned),
                     confidence=_confidence(box, by_depth, bool(looks)),
                     seen=box,
+                    unnamed=box is not None and check_turn(looks) in ("", "other_side") and unnamed(box, line.sku),
                 )
             )
     return BinMatch(tuple(out), judged / (line.facings_wide * line.facings_high))
@@ -247,6 +257,15 @@ def check_name(checks: Sequence[PlaceCheck], planned: str) -> tuple[str, bool] |
     if own >= CHECK_PLANNED and not (score >= CHECK_SURE and score - own >= CHECK_MARGIN):
         return planned, True
     return (other, False) if other else None
+
+
+def unnamed(seen: Seen, planned: str) -> bool:
+    """Whether a box is the front of a product that the gallery does not know: like a front, and like none of it.
+
+    The side or back of what is planned looks like nothing at all, in every look.
+    """
+    own = seen.similarity(planned)
+    return own < UNNAMED_PLANNED and UNNAMED_LEAST <= seen.top < UNNAMED_OTHER and seen.looks >= UNNAMED_LOOKS
 
 
 def name_in(seen: Seen, planned: str, catalogue: Catalogue) -> tuple[str, bool]:

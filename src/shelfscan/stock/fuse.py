@@ -19,7 +19,8 @@ SAME_DEPTH_M = 0.06
 class Cluster:
     """One product in the front row, from all its looks.
 
-    ``face_m``: centre of its front face in the face frame; ``size_m``: (width, height).
+    ``face_m``: centre of its front face in the face frame; ``size_m``: (width, height). ``top``: how much it looked like
+    anything in its best single look.
     """
 
     gondola_id: str
@@ -30,6 +31,7 @@ class Cluster:
     score: float
     looks: set[tuple[str, str]] = field(default_factory=set)
     first_id: str = ""
+    top: float = 0.0
     sums: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def candidates(self) -> tuple[Candidate, ...]:
@@ -108,6 +110,7 @@ def _join(c: Cluster, o: Observation, picture: tuple[str, str]) -> None:
     c.weight = total
     c.score = max(c.score, o.score)
     c.looks.add(picture)
+    c.top = max(c.top, max((x.score for x in o.candidates), default=0.0))
     for candidate in o.candidates:
         a, b = c.sums.get(candidate.sku, (0.0, 0.0))
         c.sums[candidate.sku] = (a + w * candidate.score, b + w)
