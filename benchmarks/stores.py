@@ -50,6 +50,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("… of all findings, those to check included", "false_findings_per_1000", "{:.1f}"),
     ("true findings that are alarms", "alarms_of_true", "{:.1%}"),
     ("lost sales in the first 50 findings", "top50_lost_sales", "{:.1%}"),
+    ("… of what fifty can hold at best", "top50_of_best", "{:.1%}"),
     ("calibration error of confidences", "ece", "{:.3f}"),
     ("price tags answered", "tag_answered", "{:.1%}"),
     ("… right when answered", "tag_exact", "{:.1%}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfscan.model.stock import BinState, BinStatus, Finding, StockMap
-from shelfscan.stock.history import Moved, Sighting, believe, carried, courses, rates, sighting_of
+from shelfscan.stock.history import Moved, Sighting, believe, carried, courses, rates, sighting_of, sudden_losses
 
 T0 = datetime(2026, 3, 1, 23, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -110,3 +111,24 @@ def test_a_state_becomes_a_look() -> None:
     s = sighting_of(night(0, 5).bins[0], "m", CAPACITY, "")
     assert s.pmf is not None and s.pmf.sum() == pytest.approx(1)
     assert sighting_of(night(0, None).bins[0], "m", CAPACITY, "").pmf is None
+
+
+def _counted(day: int, units: int, spread: int = 0) -> StockMap:
+    made = night(day, units)
+    low, high = max(0, units - spread), units + spread
+    return replace(made, bins=(replace(made.bins[0], units_low=low, units_high=high),))
+
+
+def test_what_went_without_sale_or_move() -> None:
+    sale = {"b": [Moved(T0 + DAY / 2, -2.0)]}
+    (lost,) = sudden_losses([_counted(1, 3), _counted(0, 10)], sale)
+    assert (lost.units, lost.before, lost.after, lost.booked) == (5, 10, 3, -2.0)
+    assert sudden_losses([_counted(0, 10, 2), _counted(1, 3, 2)], sale) == [], "both intervals are granted"
+    assert sudden_losses([_counted(0, 10), _counted(1, 8)], sale) == []
+    # Nobody knows of an unseen bin, nor of one whose books hear of no sales.
+    assert sudden_losses([_counted(0, 10), night(1, None)], sale) == []
+    assert sudden_losses([_counted(0, 10), _counted(1, 0)], {"b": []}) == []
+    # A night that saw nothing is looked past; a delivery that was booked excuses nothing.
+    moves = {"b": [*sale["b"], Moved(T0 + DAY / 4, 6.0)]}
+    (lost,) = sudden_losses([_counted(0, 10), night(1, None), _counted(2, 3)], moves)
+    assert lost.units == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,16 @@ from shelfscan.model.stock import BinState, BinStatus, StockMap
 from shelfscan.model.times import from_iso
 from shelfscan.runs import read_map, runs_in
 from shelfscan.stock.forecast import days_of, learn, stock_out
-from shelfscan.stock.history import Belief, Moved, believe, courses, rates, sighting_of
+from shelfscan.stock.history import (
+    Belief,
+    Moved,
+    SuddenLoss,
+    believe,
+    courses,
+    rates,
+    sighting_of,
+    sudden_losses,
+)
 from shelfscan.wms.port import Movement
 
 Folder = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder that holds the nights' run folders.")]
@@ -44,7 +54,10 @@ def history(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Findings over nights: what is new, still there, gone by itself. With --bin, that bin's looks and what is believed now."""
+    """Findings over nights: what is new, still there, gone by itself; with --wms also what went without sale or move.
+
+    With --bin, that bin's looks and what is believed now.
+    """
     bundle, maps = _nights(folder, store)
     moved = _moved(bundle, maps, folder, config) if wms else {}
     if bin_id:
@@ -52,10 +65,10 @@ def history(
             raise BadInput(f"--bin: the store has no bin {bin_id!r}")
         _bin(bundle, maps, moved, bin_id, as_json)
         return
-    _findings(maps, as_json)
+    _findings(bundle, maps, sudden_losses(maps, moved), as_json)
 
 
-def _findings(maps: Sequence[StockMap], as_json: bool) -> None:
+def _findings(bundle: Bundle, maps: Sequence[StockMap], lost: Sequence[SuddenLoss], as_json: bool) -> None:
     found = courses(maps)
     newest = maps[-1]
     told = {f.finding_id: f for m in maps for f in m.findings}
@@ -75,7 +88,8 @@ def _findings(maps: Sequence[StockMap], as_json: bool) -> None:
     order = {"still there": 0, "new": 1, "gone": 2}
     rows.sort(key=lambda r: (order[str(r["state"])], -float(r["value"]) * float(r["confidence"]), str(r["finding_id"])))  # type: ignore[arg-type]
     if as_json:
-        print_json({"nights": len(maps), "findings": rows})
+        gone = [{**asdict(x), "value": round(x.units * bundle.catalogue[x.sku].price, 2)} for x in lost]
+        print_json({"nights": len(maps), "findings": rows, "sudden_losses": gone})
         return
     table = Table("finding", "state", "since", "nights", "value")
     for r in rows[:60]:
@@ -86,6 +100,11 @@ def _findings(maps: Sequence[StockMap], as_json: bool) -> None:
     out.print(
         f"{len(maps)} nights: {said}{'; the first 60 are shown' if len(rows) > 60 else ''}", highlight=False, soft_wrap=True
     )
+    for x in lost[:20]:
+        text = f"{x.bin_id}: {x.units} {x.sku} gone at least, without sale or move: {x.before:g} at {x.since[:16]},"
+        out.print(f"{text} {-x.booked:g} booked out, {x.after:g} at {x.at[:16]}", highlight=False, markup=False, soft_wrap=True)
+    if len(lost) > 20:
+        out.print(f"{len(lost) - 20} more sudden losses: --json", highlight=False, soft_wrap=True)
 
 
 def _bin(bundle: Bundle, maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]], bin_id: str, as_json: bool) -> None:

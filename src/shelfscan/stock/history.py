@@ -7,6 +7,7 @@ seen stays UNSEEN: its belief is said beside it, with its age, never instead of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,8 @@ Pmf = NDArray[np.float64]
 #: A belief that was carried on is mixed with this much of "anything may have happened", a day.
 SURPRISE_A_DAY = 0.15
 DAY_S = 86400.0
+#: Fewer units gone are within what two counts get wrong together.
+LEAST_LOSS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,55 @@ def courses(maps: Sequence[StockMap]) -> dict[str, Course]:
             if not course.gone_at and finding_id not in told and finding_id.rpartition("/")[0] in seen:
                 out[finding_id] = Course(finding_id, course.since, course.nights, night.created_at)
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class SuddenLoss:
+    """More went from a bin between two looks than the books know of: ``units`` at least (both 95 % intervals granted)."""
+
+    bin_id: str
+    sku: str
+    units: int
+    before: float
+    after: float
+    booked: float
+    since: str
+    at: str
+    evidence: tuple[str, ...] = ()
+
+
+def sudden_losses(maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]]) -> list[SuddenLoss]:
+    """What the newest map has less than the look before and the movements in between allow, the most units first.
+
+    Only bins whose movements are known (``moved`` names them) can lose anything suddenly; an unbooked sale looks the same, so a
+    system that keeps none gets no such list: nothing is told when it knows of no movement at all.
+    """
+    nights = sorted(maps, key=lambda m: m.created_at)
+    if len(nights) < 2 or not any(moved.values()):
+        return []
+    out = []
+    for state in nights[-1].bins:
+        if state.status is BinStatus.UNSEEN or not state.observed_at or state.bin_id not in moved:
+            continue
+        before = _last_seen(nights[:-1], state.bin_id)
+        if before is None or before.sku != state.sku:
+            continue
+        then, now = from_iso(before.observed_at), from_iso(state.observed_at)
+        # Goods that came in between may have been booked and not yet put up: they excuse nothing and are not counted.
+        booked = sum(min(0.0, m.delta) for m in moved[state.bin_id] if then < m.at <= now)
+        gone = math.floor(before.units_low + booked - state.units_high)
+        if gone >= LEAST_LOSS:
+            told = (before.units, state.units, booked, before.observed_at, state.observed_at)
+            out.append(SuddenLoss(state.bin_id, state.sku, gone, *told, state.evidence))
+    return sorted(out, key=lambda x: (-x.units, x.bin_id))
+
+
+def _last_seen(nights: Sequence[StockMap], bin_id: str) -> BinState | None:
+    for night in reversed(nights):
+        for b in night.bins:
+            if b.bin_id == bin_id and b.status is not BinStatus.UNSEEN and b.observed_at:
+                return b
+    return None
 
 
 def rates(maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]]) -> dict[str, float]:
