@@ -3,7 +3,8 @@
     python -m benchmarks.lamps RUN… [--lamps 100]
 
 The runs' own brightness is taken as it is (no lamp is out: whatever is told is false), then dimmed to 20 to 45 % within half
-the distance of two lamps around a random viewpoint, on both sides of its aisle, once for each lamp. No picture is looked at again.
+the distance of two lamps around a random viewpoint, on both sides of its aisle, once for each lamp. No picture is looked at
+again.
 """
 
 from __future__ import annotations

@@ -26,6 +26,9 @@ SAME_Z_M, SAME_Y_M = 0.02, 0.05
 REACH_M = 0.22
 #: How wide a vote is: boxes of an item seen from its left and from its right take in a side of it each, which moves them apart.
 VOTE_M = 0.012
+#: ... and, the same way all along a face, the one capture's looks from the other's: so far usually, and the face's own median
+#: counts against so many usual ones.
+USUAL_M, USUAL_LOOKS = -0.012, 4
 #: So many shared items make a measurement; and a second summit of such a share unmakes it.
 LEAST_SHARED, SUMMIT_SHARE = 3, 0.8
 #: What a relative and an absolute measurement are believed to be off by, at least.
@@ -61,13 +64,14 @@ def corrections(scans: Sequence[BayScan], gondola_id: str) -> list[float]:
     sigmas = [next((a.sigma_x_m for a in s.alignments if a.gondola_id == gondola_id), 1e-3) for s in scans]
     # Neighbours along the face; scans come in the order of their viewpoints.
     edges = [e for a, b in pairwise(range(len(scans))) if (e := _edge(a, b, looks[a], looks[b])) is not None]
+    usual = float(np.median([e.offset_m for e in edges] + [USUAL_M] * USUAL_LOOKS))
     # Rows: one absolute measurement a capture (its own correction already applied: zero), then the relative ones.
     A = np.zeros((len(scans) + len(edges), len(scans)))
     y = np.zeros(len(A))
     sigma = np.array([max(ABSOLUTE_M, s) for s in sigmas] + [RELATIVE_M] * len(edges))
     A[: len(scans)] = np.eye(len(scans))
     for n, e in enumerate(edges, len(scans)):
-        A[n, e.b], A[n, e.a], y[n] = 1.0, -1.0, e.offset_m
+        A[n, e.b], A[n, e.a], y[n] = 1.0, -1.0, e.offset_m - usual
     weight = 1 / sigma**2
     # Begin from the relative measurements: an absolute one is either right or a facing off.
     trust = np.ones(len(A))
