@@ -92,7 +92,7 @@ class SapSystem:
         at = datetime.fromtimestamp((self._clock() if at_ns is None else at_ns) // NS, self.zone)
         # Numbers come from a buffer for each server: a later document may have a smaller one.
         n = len(self.heads)
-        year, number = f"{at.year}", f"{4_900_000_000 + n + (5 if n % 2 else 0)}"
+        year, number = f"{at.year}", f"{4_900_000_000 + (n ^ 5)}"
         name = {"MaterialDocumentYear": year, "MaterialDocument": number}
         self.heads.append({**name, "CreationDate": _date(at), "CreationTime": f"PT{at:%H}H{at:%M}M{at:%S}S"})
         facts = {"Material": key[0], "Plant": key[1], "StorageLocation": key[2], "GoodsMovementType": kind}
