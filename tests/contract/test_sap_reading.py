@@ -16,10 +16,10 @@ from shelfscan.adapters.sap_odata import SapRefused, quoted
 from shelfscan.adapters.wms_sap import SapWms
 from shelfscan.bootstrap import make_wms
 from shelfscan.config import Config, load_config
-from shelfscan.errors import BadInput, WmsAuth, WmsError
+from shelfscan.errors import BadInput, WmsAuth, WmsError, WmsUnknown
 from shelfscan.evaluation.sap_models import ITEMS, SapSystem
 from shelfscan.evaluation.sap_night import SapTill
-from shelfscan.evaluation.sap_stub import CLIENT, PASSWORD, USER, server
+from shelfscan.evaluation.sap_stub import CLIENT, PASSWORD, USER, SapStub, server
 from shelfscan.model.bundle import WmsLocation
 
 
@@ -77,13 +77,42 @@ def test_an_error_says_what_its_details_say(till: SapTill) -> None:
     assert quoted("O'Hara") == "'O''Hara'"
 
 
-def test_pages_and_a_next_address_of_another_name() -> None:
+@pytest.mark.parametrize("most", [5000, 3])
+def test_pages_and_a_next_address_of_another_name(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Gateway gives two at once, however many are asked for; what is asked for may be less than there is."""
+    monkeypatch.setattr("shelfscan.adapters.sap_odata.PAGE", most)
     rows = tuple(WmsLocation(f"L{i}", "shelf", f"b{i}", f"S{i}", i, 0) for i in range(7))
     wms = SapTill.of(rows, bundle(rows).catalogue, lambda: T0, page=2)
     assert on_hand(wms) == {f"L{i}": i for i in range(7)} and len(wms.pull_products()) == 7
     for i in range(1, 6):
         wms.post_movement(f"L{i}", f"S{i}", -1)
     assert len(wms.pull_movements(0)) == 5
+
+
+def test_a_record_without_a_field_is_an_error_that_names_it(till: SapTill) -> None:
+    del till.system.products["A"]["BaseUnit"]
+    with pytest.raises(WmsUnknown, match="a record without BaseUnit"):
+        till.submit(document(till, ("L1", "A", 5)))
+
+
+def test_what_moves_while_pages_are_read_hides_nothing() -> None:
+    """Numbers are not in order: one that is new stands before what was read already, and everything shifts."""
+    till = SapTill.of(ROWS, bundle(ROWS).catalogue, lambda: T0)
+    for _ in range(4):
+        till.post_movement("L3", "C", -1)
+
+    class Selling(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            response = till.stub.handle_request(request)
+            if "DocumentHeader" in request.url.path and len(till.system.heads) < 8:
+                till.post_movement("L3", "C", -1)
+            return response
+
+    wms = SapTill(till.system, ROWS, lambda stub: Selling())
+    till.stub = SapStub(till.system, 2)
+    before = {m.reference for m in till.pull_movements(0)}
+    found = [m.reference for m in wms.pull_movements(0)]
+    assert before <= set(found) and len(set(found)) == len(found)
 
 
 # Reading

@@ -19,7 +19,7 @@ from shelfscan.adapters.wms_http import HttpSystem
 from shelfscan.errors import WmsAuth, WmsRejected, WmsTransient, WmsUnknown
 
 ROOT = "/sap/opu/odata/sap"
-PAGE = 1000
+PAGE = 5000
 #: What is read here and not in `HttpSystem`: their text or their head says what it was.
 _OURS = (400, 403, 404, 405, 409, 412, 423, 428, 501)
 #: Only what another user holds for a moment; a material that is locked for good stays refused. SAP is asked in English.
@@ -47,6 +47,20 @@ class SapRefused(WmsRejected):
         return self.status == 423 or bool(_LOCKED.search(str(self)))
 
 
+class Record(dict[str, Any]):
+    """A record, also inside another; to ask for what it has not got is an answer that cannot be used."""
+
+    def __missing__(self, name: str) -> Any:
+        raise WmsTransient(f"SAP: a record without {name}; is the service another version?")
+
+    @staticmethod
+    def of(value: Any) -> Any:
+        """The same with every object a record."""
+        if isinstance(value, dict):
+            return Record({k: Record.of(v) for k, v in value.items()})
+        return [Record.of(v) for v in value] if isinstance(value, list) else value
+
+
 class SapOData:
     """One SAP client (Mandant) as one user. ``token``: a bearer token instead of user and password."""
 
@@ -72,26 +86,37 @@ class SapOData:
     def rows(
         self, service: str, entity: str, order: str, *, where: str = "", select: str = "", expand: str = ""
     ) -> list[dict[str, Any]]:
-        """Every record that meets ``where``, page by page in ``order``, which has to be its key: pages must not overlap."""
+        """Every record that meets ``where``, once; ``order`` is its key.
+
+        Goods move while pages are read, so records shift: what was read twice is dropped, and only a request that had an end
+        of its own, whole and not full, is the last one.
+        """
         said = {"$filter": where, "$select": select, "$expand": expand, "$orderby": order, "$top": str(PAGE)}
-        path = f"{ROOT}/{service}/{entity}"
         params = {k: v for k, v in said.items() if v}
-        out: list[dict[str, Any]] = []
+        out: dict[tuple[str, ...], dict[str, Any]] = {}
+        read = 0
         while True:
-            answer = self._http.call("GET", path, changes=False, params={**params, **self._params})
-            found = answer.get("d") if isinstance(answer, dict) else None
-            page = found.get("results") if isinstance(found, dict) else None
-            if not isinstance(found, dict) or not isinstance(page, list) or any(not isinstance(r, dict) for r in page):
-                raise WmsTransient(f"{self.url}: {entity}: an answer that is not SAP's: {str(answer)[:200]}")
-            out += page
-            if found.get("__next"):
+            page, more = self._page(f"{ROOT}/{service}/{entity}", {**params, "$skip": str(read)})
+            whole = not more and len(page) < PAGE
+            while True:
+                out.update({tuple(str(r[k]) for k in order.split(",")): r for r in page})
+                read += len(page)
+                if not more:
+                    break
                 # A proxy may have another name outside than inside: only what follows the host counts.
-                following = urlsplit(str(found["__next"]))
-                path, params = following.path, dict(parse_qsl(following.query))
-            elif len(page) < PAGE:
-                return out
-            else:
-                params["$skip"] = str(len(out))
+                following = urlsplit(more)
+                page, more = self._page(following.path, dict(parse_qsl(following.query)))
+            if whole:
+                return list(out.values())
+
+    def _page(self, path: str, params: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
+        """Some records, and where SAP says that others are."""
+        answer = self._http.call("GET", path, changes=False, params={**params, **self._params})
+        found = answer.get("d") if isinstance(answer, dict) else None
+        page = found.get("results") if isinstance(found, dict) else None
+        if not isinstance(found, dict) or not isinstance(page, list) or any(not isinstance(r, dict) for r in page):
+            raise WmsTransient(f"{self.url}: {path}: an answer that is not SAP's: {str(answer)[:200]}")
+        return Record.of(page), str(found.get("__next") or "")
 
     def change(
         self,

@@ -129,12 +129,12 @@ class SapStub(httpx.BaseTransport):
         rows = [r for r in self.system.table(entity) if _meets(r, query.get("$filter", ""))]
         for name in reversed([x for x in query.get("$orderby", "").split(",") if x]):
             rows.sort(key=lambda r: str(r[name.strip()]))
-        skip, top = int(query.get("$skip", 0)), int(query.get("$top", 10**9))
-        page = rows[skip : skip + min(top, self._page)]
+        first, token = int(query.get("$skip", 0)), int(query.get("$skiptoken", 0))
+        wanted = rows[first : first + int(query.get("$top", 10**9))][token:]
+        page = wanted[: self._page]
         out: dict[str, Any] = {"results": [self._shown(entity, r, query.get("$expand", "")) for r in page]}
-        left = min(len(rows) - skip, top) - len(page)
-        if left > 0:
-            following = {**query, "$skip": str(skip + len(page)), "$top": str(left)}
+        if len(wanted) > len(page):
+            following = {**query, "$skiptoken": str(token + len(page))}
             out["__next"] = f"https://inside.example{path}?{urlencode(following)}"
         return out
 
