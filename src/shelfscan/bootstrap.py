@@ -354,15 +354,19 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
 
 
 def _make_sap(s: SapConfig, bundle: Bundle) -> WmsClient:
+    from datetime import timezone, tzinfo
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     from shelfscan.adapters.secret import read_secret
     from shelfscan.adapters.wms_sap import SapWms
 
     try:
-        zone = ZoneInfo(s.time_zone)
+        # UTC needs no time zone data, which a small system may lack.
+        zone: tzinfo = timezone.utc if s.time_zone == "UTC" else ZoneInfo(s.time_zone)
     except (ZoneInfoNotFoundError, ValueError):
-        raise BadInput(f"wms.sap.time_zone: {s.time_zone!r} is no time zone such as Europe/Berlin") from None
+        raise BadInput(
+            f"wms.sap.time_zone: {s.time_zone!r} is no time zone such as Europe/Berlin, or this computer has no time zone data"
+        ) from None
     token = read_secret(s.token, "wms.sap.token") if s.token else ""
     password = "" if token else read_secret(s.password, "wms.sap.password")
     login = (s.url, s.client, s.user, password)
