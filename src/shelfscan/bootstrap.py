@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shelfscan.adapters.backends import Name, order
 from shelfscan.adapters.model_store import in_use
-from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig, EpcisConfig
+from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig, EpcisConfig, SapConfig
 from shelfscan.errors import BackendError, BadInput, MissingModel
 from shelfscan.mission.machine import Rules
 from shelfscan.mission.runner import Limits
@@ -340,6 +340,8 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         return FolderWms(config.wms.folder.root, bundle.wms, answer_wait_s=config.wms.folder.answer_wait_s)
     if config.wms.name == "epcis":
         return _make_epcis(config.wms.epcis)
+    if config.wms.name == "sap":
+        return _make_sap(config.wms.sap, bundle)
     if config.wms.name == "odoo":
         from shelfscan.adapters.secret import read_secret
         from shelfscan.adapters.wms_odoo import OdooWms
@@ -350,6 +352,26 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
     from shelfscan.adapters.wms_builtin import BuiltinWms
 
     return BuiltinWms.open(config.wms.path or run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)
+
+
+def _make_sap(s: SapConfig, bundle: Bundle) -> WmsClient:
+    from datetime import timezone, tzinfo
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from shelfscan.adapters.secret import read_secret
+    from shelfscan.adapters.wms_sap import SapWms
+
+    try:
+        # UTC needs no time zone data, which a small system may lack.
+        zone: tzinfo = timezone.utc if s.time_zone == "UTC" else ZoneInfo(s.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise BadInput(
+            f"wms.sap.time_zone: {s.time_zone!r} is no time zone such as Europe/Berlin, or this computer has no time zone data"
+        ) from None
+    token = read_secret(s.token, "wms.sap.token") if s.token else ""
+    password = "" if token else read_secret(s.password, "wms.sap.password")
+    login = (s.url, s.client, s.user, password)
+    return SapWms(*login, bundle.wms, plant=s.plant, zone=zone, token=token, units=s.units, timeout_s=s.timeout_s)
 
 
 def _make_epcis(e: EpcisConfig) -> WmsClient:

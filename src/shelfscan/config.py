@@ -173,6 +173,21 @@ class OdooConfig(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
 
 
+class SapConfig(_Section):
+    """An SAP S/4HANA client. ``password``, or ``token`` (bearer, over user and password): secrets' places. ``plant``: of
+    location codes that name none. ``time_zone``: SAP's own clock's (IANA). ``units``: what pieces are called."""
+
+    url: str = "https://localhost:44300"
+    client: str = Field(default="100", pattern=r"^\d{3}$")
+    user: str = "SHELFSCAN"
+    password: str = "env:SHELFSCAN_SAP_PASSWORD"
+    token: str = ""
+    plant: str = "1010"
+    time_zone: str = "UTC"
+    units: list[str] = ["EA", "PC", "ST"]
+    timeout_s: float = Field(default=60.0, gt=0)
+
+
 class FolderConfig(_Section):
     """A folder that a warehouse system watches: CSV in ``in/``, ``out/`` and ``done/``. ``answer_wait_s``: for an answer in
     ``done/``."""
@@ -217,10 +232,11 @@ class EpcisConfig(_Section):
 class WmsConfig(_Section):
     """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
-    name: Literal["builtin", "tryton", "odoo", "folder", "webhook", "epcis", "none"] = "builtin"
+    name: Literal["builtin", "tryton", "odoo", "sap", "folder", "webhook", "epcis", "none"] = "builtin"
     path: Path | None = None
     tryton: TrytonConfig = TrytonConfig()
     odoo: OdooConfig = OdooConfig()
+    sap: SapConfig = SapConfig()
     folder: FolderConfig = FolderConfig()
     webhook: WebhookConfig = WebhookConfig()
     epcis: EpcisConfig = EpcisConfig()

@@ -20,6 +20,7 @@ from shelfscan.errors import BadInput, WmsConflict, WmsRejected, WmsTransient, W
 from shelfscan.evaluation.faulty_wms import FaultyLine, MemoryWms
 from shelfscan.evaluation.folder_stub import FolderSystem, FolderTill
 from shelfscan.evaluation.odoo_night import OdooTill
+from shelfscan.evaluation.sap_night import SapTill
 from shelfscan.evaluation.sync_campaign import WRONG, FaultNight
 from shelfscan.evaluation.webhook_stub import WebhookService, WebhookTill
 from shelfscan.model.bundle import WmsLocation
@@ -38,15 +39,23 @@ Make = Callable[[Callable[[], int]], Any]
 SECOND = 1_000_000_000
 
 
+def with_rooms(rows: tuple[WmsLocation, ...], stock: list[Any]) -> list[Any]:
+    """Some keep a backroom as a location of its own; the number of these tests is put beside its stock."""
+    rooms = {(r.location_code, r.sku): r.backroom for r in rows}
+    return [replace(s, backroom=rooms[s.location_code, s.sku]) for s in stock]
+
+
 class Odoo(OdooTill):
-    """Odoo keeps a backroom as a location of its own; the number of these tests is put beside its stock."""
-
     def pull_stock(self) -> list[Any]:
-        rooms = {(r.location_code, r.sku): r.backroom for r in self.rows}
-        return [replace(s, backroom=rooms[s.location_code, s.sku]) for s in super().pull_stock()]
+        return with_rooms(self.rows, super().pull_stock())
 
 
-@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder", "webhook"])
+class Sap(SapTill):
+    def pull_stock(self) -> list[Any]:
+        return with_rooms(self.rows, super().pull_stock())
+
+
+@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder", "webhook", "sap"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     def build(clock: Callable[[], int]) -> Any:
         b = bundle(ROWS)
@@ -54,6 +63,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
             return BuiltinWms.open(tmp_path / "wms.sqlite", ROWS, b.catalogue, clock=clock)
         if request.param.startswith("odoo"):
             return Odoo.of(ROWS, b.catalogue, clock, request.param.removeprefix("odoo-"))
+        if request.param == "sap":
+            return Sap.of(ROWS, b.catalogue, clock)
         if request.param == "webhook":
             return WebhookTill(WebhookService(ROWS, b.catalogue, clock), ROWS)
         if request.param == "folder":

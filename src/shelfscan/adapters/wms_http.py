@@ -7,7 +7,7 @@ import hashlib
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,9 @@ class HttpSystem:
             unsure = WmsUnknown if changes else WmsTransient
             raise unsure(f"{self._where(path)}: {response.status_code}: the answer is no JSON: {text}") from None
 
-    def send(self, method: str, path: str, *, changes: bool, **request: Any) -> httpx.Response:
+    def send(self, method: str, path: str, *, changes: bool, passes: Collection[int] = (), **request: Any) -> httpx.Response:
         """As `call`, and the answer as it came, for where its headers count. ``path``: below the address, or a whole
-        address, which has to be the same server's: it gets the same secrets.
+        address, which has to be the same server's: it gets the same secrets. ``passes``: statuses the caller reads itself.
         """
         where = self._where(path)
         unsure: type[WmsError] = WmsUnknown if changes else WmsTransient
@@ -62,6 +62,8 @@ class HttpSystem:
         except httpx.HTTPError as e:
             raise unsure(f"{where}: no answer: {type(e).__name__}: {e}") from e
         code, text = response.status_code, _short(response)
+        if code in passes:
+            return response
         if code in (401, 403):
             raise WmsAuth(f"{where}: {code}: the key or password is wrong or has expired")
         if code == 429:

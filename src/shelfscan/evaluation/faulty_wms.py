@@ -29,6 +29,9 @@ from shelfscan.wms.port import (
     WmsProduct,
 )
 
+#: What of an answer's head a line hands on.
+KEPT_HEADERS = ("content-type", "location", "set-cookie", "x-csrf-token", "sap-message", "etag")
+
 
 class Killed(BaseException):
     """The process is gone: nothing that runs in it may catch this."""
@@ -261,7 +264,7 @@ class FaultyTransport(httpx.BaseTransport):
             try:
                 response = self._inner.handle_request(copy)
                 response.read()
-                kept = {k: response.headers[k] for k in ("content-type", "location") if k in response.headers}
+                kept = {k: response.headers[k] for k in KEPT_HEADERS if k in response.headers}
                 return httpx.Response(response.status_code, headers=kept, content=response.content, request=request)
             except httpx.TransportError:
                 # The server itself is slow or closes a kept connection: no fault of this night.

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +41,8 @@ from shelfscan.wms.sync import Retry, sync_run
 T0 = 1_893_456_000_000_000_000
 MINUTE = 60_000_000_000
 SITE = "store-1"
+#: Modules whose ``night`` needs nothing but a seed and a ledger.
+_STANDINS = {"odoo": "odoo_night", "sap": "sap_night", "webhook": "webhook_stub"}
 #: What must not happen.
 WRONG = ("doubled", "overwritten", "lost", "erased", "unseen", "wrong", "left")
 
@@ -211,7 +214,7 @@ def campaign(
     """``runs`` seeded nights against a system; counts of what went wrong, and of what happened.
 
     ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`),
-    ``odoo`` (a stand-in, see `evaluation.odoo_stub`). Raises `BadInput` for another name.
+    ``odoo`` or ``sap`` (stand-ins, see `evaluation.odoo_stub` and `sap_stub`). Raises `BadInput` for another name.
     """
     started = time.monotonic()
     total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "faults"), 0))
@@ -263,12 +266,12 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return server.night(seed, ledger), ledger.close
 
         return real
-    if wms == "odoo":
-        from shelfscan.evaluation import odoo_night
+    if wms in _STANDINS:
+        make_night = import_module(f"shelfscan.evaluation.{_STANDINS[wms]}").night
 
         def stub(seed: int) -> tuple[FaultNight, Callable[[], None]]:
             ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            return odoo_night.night(seed, ledger), ledger.close
+            return make_night(seed, ledger), ledger.close
 
         return stub
     if wms == "folder":
@@ -285,12 +288,4 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return night, close
 
         return files
-    if wms == "webhook":
-        from shelfscan.evaluation import webhook_stub
-
-        def service(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            return webhook_stub.night(seed, ledger), ledger.close
-
-        return service
-    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, memory, odoo, tryton, webhook")
+    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, memory, odoo, sap, tryton, webhook")

@@ -1,0 +1,120 @@
+"""A night of faults against a stand-in for SAP: a fault between client and server at every request."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from shelfscan.adapters.wms_sap import SapWms
+from shelfscan.errors import WmsRejected
+from shelfscan.evaluation.faulty_wms import FaultyTransport
+from shelfscan.evaluation.sap_models import SapError, SapSystem
+from shelfscan.evaluation.sap_stub import CLIENT, PASSWORD, USER, SapStub
+from shelfscan.evaluation.sync_campaign import FaultNight
+from shelfscan.model.bundle import WmsLocation
+from shelfscan.model.catalogue import Catalogue
+from shelfscan.ports import Ledger
+
+
+class SapTill(SapWms):
+    """A client of a stand-in, and the till beside it."""
+
+    def __init__(
+        self,
+        sap: SapSystem,
+        rows: Sequence[WmsLocation],
+        line: Callable[[SapStub], httpx.BaseTransport] = lambda stub: stub,
+        *,
+        password: str = PASSWORD,
+        page: int = 1000,
+    ) -> None:
+        self.system, self.rows, self.stub = sap, tuple(rows), SapStub(sap, page)
+        # A name of its own for each process: the lock of one writer goes by it.
+        url, zone = f"http://sap-{os.getpid()}.test", ZoneInfo(str(sap.zone))
+        super().__init__(url, CLIENT, USER, password, rows, plant=sap.plant, zone=zone, transport=line(self.stub))
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[WmsLocation],
+        catalogue: Catalogue,
+        clock: Callable[[], int] = time.time_ns,
+        *,
+        deletes: bool = False,
+        page: int = 1000,
+    ) -> SapTill:
+        """A new stand-in with this stock."""
+        return cls(SapSystem(rows, catalogue, clock, deletes=deletes), rows, page=page)
+
+    def post_movement(self, location_code: str, sku: str, delta: float, *, moved_at_ns: int | None = None) -> None:
+        """Pieces come or go. Raises `WmsRejected`."""
+        try:
+            self.system.sell(location_code, sku, delta, moved_at_ns)
+        except SapError as e:
+            raise WmsRejected(str(e)) from e
+
+
+class _Line(FaultyTransport):
+    """The shared faults, most of them where something changes; sessions end, and another user has the material open."""
+
+    KINDS = (*FaultyTransport.KINDS, "doubled", "late", "late", "nonsense before", "nonsense after")
+
+    def __init__(self, rng: random.Random, p_fault: float, meanwhile: Callable[[], None], stub: SapStub) -> None:
+        super().__init__(rng, p_fault, meanwhile, stub)
+        self._stub = stub
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, or let something happen to it."""
+        whole = self._p
+        if request.method == "GET":
+            self._p = whole / 20  # a sync is some fifty requests, most of which read
+        else:
+            for _ in range(3):
+                self._meanwhile()
+            chance = self._rng.random()
+            if chance < whole / 10:
+                self._stub.expire()
+            elif chance < whole / 5:
+                self._stub.system.locked |= set(self._stub.system.products)
+        try:
+            return super().handle_request(request)
+        finally:
+            self._p = whole
+            self._stub.system.locked.clear()
+
+
+class FaultySap(SapTill):
+    """The same system over a line that fails."""
+
+    def __init__(self, till: SapTill, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
+        def line(stub: SapStub) -> _Line:
+            self.transport = _Line(rng, p_fault, meanwhile, stub)
+            return self.transport
+
+        super().__init__(till.system, till.rows, line, page=5)
+
+    @property
+    def faults(self) -> int:
+        """How often something went wrong on the line."""
+        return self.transport.faults
+
+    def deliver_late(self) -> None:
+        """What was stuck on the line arrives after all."""
+        self.transport.deliver_late()
+
+
+def night(seed: int, ledger: Ledger) -> FaultNight:
+    """A night; every other one where documents can be deleted."""
+
+    def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> SapTill:
+        return SapTill.of(rows, catalogue, clock, deletes=bool(seed % 2))
+
+    def line(till: SapTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultySap:
+        return FaultySap(till, rng, p, meanwhile)
+
+    return FaultNight(seed, build, ledger, line)
