@@ -17,7 +17,7 @@ from shelfscan.model.imaging import FrameBundle, HeadFrame
 from shelfscan.paths import shared_file
 from shelfscan.perception.hidden import Hidden, cells_of, hidden_of, pixels_of, with_hidden
 from shelfscan.perception.localise import view_of
-from shelfscan.perception.privacy import PrivacyFilter, hide
+from shelfscan.perception.privacy import PrivacyFilter, hide, less_hidden, most_hidden
 
 SPOT = (0.2, 0.3, 0.7, 0.8)
 
@@ -150,3 +150,22 @@ def test_there_is_no_depth_and_no_look_where_something_is_hidden(demo: Bundle) -
     # (A border without any depth around it holds the largest number there is.)
     assert not (view.depth < 1e6).any() and not (view.before < 1e6).any() and not len(view.points_face)
     assert view.valid_fraction == 1.0, "a person who fills the picture is no fault of the pair"
+
+
+def test_a_look_that_is_mostly_hidden_is_taken_again_and_the_better_one_kept() -> None:
+    def look(share: float) -> FrameBundle:
+        made = noisy(1)
+        frames = []
+        for f in made.frames:
+            left, rgb = cells_of(*f.left.shape), cells_of(*decoded(f).shape[:2])
+            mask = np.zeros(rgb, bool)
+            mask[: round(share * rgb[0])] = True
+            hidden = Hidden(np.zeros(left, bool), np.zeros(left, bool), mask)
+            frames.append(replace(f, rgb_jpeg=with_hidden(f.rgb_jpeg, hidden)))
+        return replace(made, frames=tuple(frames))
+
+    much, little, more = look(0.5), look(0.1), look(0.9)
+    assert most_hidden(much) == pytest.approx(0.5, abs=0.05) and most_hidden(noisy(1)) == 0.0
+    assert less_hidden(much, lambda: little) is little
+    assert less_hidden(much, lambda: more) is much
+    assert less_hidden(little, lambda: pytest.fail("a small hidden part is no reason")) is little

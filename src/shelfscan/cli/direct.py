@@ -23,11 +23,16 @@ from shelfscan.errors import SensorError
 from shelfscan.mission.machine import KINDS, Progress, project
 from shelfscan.mission.runner import CaptureOutcome, MissionRunner
 from shelfscan.model.bundle import Bundle
+from shelfscan.model.imaging import FrameBundle
 from shelfscan.model.mission import MissionPhase
+from shelfscan.perception.privacy import less_hidden
 from shelfscan.ports import Event
 from shelfscan.runfolder import write_evidence
 
 Report = Callable[[str, float], None]
+
+#: A look that was mostly hidden for somebody is taken again so much later, simulated seconds.
+RETAKE_AFTER_S = 0.3
 
 
 def run_direct(
@@ -66,13 +71,18 @@ def run_direct(
     try:
         plan = plan_of(bundle, config, mission_id, aisles=aisles, bins=bins).plan
 
+        def again(mission: str, viewpoint_id: str) -> FrameBundle:
+            simulator.step(RETAKE_AFTER_S)
+            frames = source.capture(mission, viewpoint_id)
+            return privacy.apply(frames) if privacy is not None else frames
+
         def capture(mission: str, viewpoint_id: str) -> CaptureOutcome:
             t0 = time.monotonic()
             try:
                 frames = source.capture(mission, viewpoint_id)
                 t1 = time.monotonic()
                 if privacy is not None:
-                    frames = privacy.apply(frames)
+                    frames = less_hidden(privacy.apply(frames), lambda: again(mission, viewpoint_id))
             except SensorError as e:
                 return CaptureOutcome(False, reason=f"sensor: {e}")
             t2 = time.monotonic()

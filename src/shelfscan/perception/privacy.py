@@ -9,7 +9,7 @@ at the bins behind it (they are UNSEEN, never empty); a missed person cannot be 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -73,6 +73,22 @@ class _Found:
     seen: Mask
     bodies: Mask
     camera: Camera
+
+
+#: With so much of a picture hidden the look is worth another: whoever it was may have gone on, a false alarm seldom comes back
+#: with the next picture.
+MUCH_HIDDEN = 0.25
+
+
+def most_hidden(bundle: FrameBundle) -> float:
+    """The share of the RGB picture that is hidden of the head that has most of it hidden, 0..1."""
+    marks = [hidden_of(f.rgb_jpeg) for f in bundle.frames]
+    return max((float(m.rgb.mean()) for m in marks if m is not None), default=0.0)
+
+
+def less_hidden(seen: FrameBundle, again: Callable[[], FrameBundle]) -> FrameBundle:
+    """The look, or another one when too much of this is hidden and less of the other."""
+    return min(seen, again(), key=most_hidden) if most_hidden(seen) > MUCH_HIDDEN else seen
 
 
 class PrivacyFilter:

@@ -24,6 +24,7 @@ from std_srvs.srv import Trigger
 
 from shelfscan.bootstrap import make_privacy
 from shelfscan.errors import SensorError
+from shelfscan.perception.privacy import MUCH_HIDDEN, most_hidden
 from shelfscan.perception.quality import BlurGuard, sharpness_of
 from shelfscan.ros import convert, qos
 from shelfscan.ros.frame_sync import Arrived, FrameSync
@@ -137,7 +138,15 @@ class CaptureNode(ShelfscanNode):
             time.sleep(RETAKE_AFTER_S)
         for name, value in sharp.items():
             self._blur.taken(name, value)
-        return self._publish(mission_id, viewpoint_id, found)
+        messages, share = self._messages(mission_id, viewpoint_id, found)
+        if share > MUCH_HIDDEN and time.monotonic() - begun < RETAKE_WITHIN_S:
+            self.get_logger().info(f"{viewpoint_id}: {share:.0%} hidden for somebody, taken again")
+            time.sleep(RETAKE_AFTER_S)
+            again, now = self._messages(mission_id, viewpoint_id, self._pictures())
+            messages = again if now < share else messages
+        for message in messages:
+            self._frames.publish(message)
+        return str(messages[0].capture_id)
 
     def _pictures(self) -> dict[tuple[str, str], Arrived]:
         """New pictures of all cameras at one instant, the robot standing."""
@@ -181,7 +190,8 @@ class CaptureNode(ShelfscanNode):
             raise SensorError(f"cameras not triggered: {answer.message}")
         return int(answer.message)
 
-    def _publish(self, mission_id: str, viewpoint_id: str, found: Any) -> str:
+    def _messages(self, mission_id: str, viewpoint_id: str, found: Any) -> tuple[list[Any], float]:
+        """The capture, people made unreadable; and the share of a picture that was hidden for them, at most."""
         pictures: dict[tuple[str, str], Arrived] = dict(found)
         stamp_ns = pictures[self._heads[0].name, "rgb"].stamp_ns
         T_map_base = self._tf.buffer.wait("map", "base_link", stamp_ns, TF_S)
@@ -207,13 +217,14 @@ class CaptureNode(ShelfscanNode):
             )
         # A capture nobody can read must fail here, where it can be taken again.
         bundle = convert.bundle_from_msgs(messages)
+        share = 0.0
         if self._privacy is not None:
             # Nothing leaves this process before the people in it are unreadable.
-            for message, frame in zip(messages, self._privacy.apply(bundle).frames, strict=True):
+            seen = self._privacy.apply(bundle)
+            share = most_hidden(seen)
+            for message, frame in zip(messages, seen.frames, strict=True):
                 convert.replace_pictures(message, frame)
-        for message in messages:
-            self._frames.publish(message)
-        return capture_id
+        return messages, share
 
 
 def _sharpness(message: Any) -> float:
