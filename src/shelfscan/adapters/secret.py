@@ -25,7 +25,19 @@ def read_secret(source: str, what: str) -> str:
     raise BadInput(f"{what}: {source!r}: expected env:NAME or file:PATH, never the secret itself")
 
 
+def check_private(path: Path, what: str) -> None:
+    """A file that only its owner can read; for secrets that another program reads. Raises `BadInput`."""
+    _private_text(path, what)
+
+
 def _from_file(path: Path, what: str) -> str:
+    text = _private_text(path, what)
+    if not text:
+        raise BadInput(f"{what}: {path}: is empty")
+    return text
+
+
+def _private_text(path: Path, what: str) -> str:
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8").strip()
@@ -33,6 +45,4 @@ def _from_file(path: Path, what: str) -> str:
         raise BadInput(f"{what}: {path}: cannot be read: {getattr(e, 'strerror', None) or 'not text'}") from None
     if stat.S_IMODE(mode) & 0o077:
         raise BadInput(f"{what}: {path}: others may read it (mode {stat.S_IMODE(mode):o}); expected 600")
-    if not text:
-        raise BadInput(f"{what}: {path}: is empty")
     return text
