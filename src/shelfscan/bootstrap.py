@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shelfscan.adapters.backends import Name, order
 from shelfscan.adapters.model_store import in_use
-from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig, EpcisConfig, SapConfig
+from shelfscan.config import ApprovalConfig, Config, DetectorConfig, EmbedderConfig, EpcisConfig, FolderConfig, SapConfig
 from shelfscan.errors import BackendError, BadInput, MissingModel
 from shelfscan.mission.machine import Rules
 from shelfscan.mission.runner import Limits
@@ -335,9 +335,7 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
             body = load_body(w.template, w.line_template)
         return WebhookWms(w.url, token, bundle.wms, paths=paths, fields=w.fields, body=body, timeout_s=w.timeout_s)
     if config.wms.name == "folder":
-        from shelfscan.adapters.wms_folder import FolderWms
-
-        return FolderWms(config.wms.folder.root, bundle.wms, answer_wait_s=config.wms.folder.answer_wait_s)
+        return _make_folder(config.wms.folder, bundle)
     if config.wms.name == "epcis":
         return _make_epcis(config.wms.epcis)
     if config.wms.name == "sap":
@@ -372,6 +370,21 @@ def _make_sap(s: SapConfig, bundle: Bundle) -> WmsClient:
     password = "" if token else read_secret(s.password, "wms.sap.password")
     login = (s.url, s.client, s.user, password)
     return SapWms(*login, bundle.wms, plant=s.plant, zone=zone, token=token, units=s.units, timeout_s=s.timeout_s)
+
+
+def _make_folder(f: FolderConfig, bundle: Bundle) -> WmsClient:
+    from shelfscan.adapters.wms_folder import FolderWms
+
+    if not f.remote:
+        from shelfscan.adapters.exchange import LocalExchange
+
+        return FolderWms(LocalExchange(f.root), bundle.wms, answer_wait_s=f.answer_wait_s)
+    from shelfscan.adapters.exchange_sftp import SftpExchange, SftpPlace
+
+    place = SftpPlace.of(f.remote, "wms.folder.remote")
+    files = SftpExchange(place, key=f.key, known_hosts=f.known_hosts, timeout_s=f.timeout_s)
+    # Every look is a connection of its own.
+    return FolderWms(files, bundle.wms, answer_wait_s=f.answer_wait_s, poll_s=5.0)
 
 
 def _make_epcis(e: EpcisConfig) -> WmsClient:

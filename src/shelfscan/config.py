@@ -190,10 +190,14 @@ class SapConfig(_Section):
 
 class FolderConfig(_Section):
     """A folder that a warehouse system watches: CSV in ``in/``, ``out/`` and ``done/``. ``answer_wait_s``: for an answer in
-    ``done/``."""
+    ``done/``. ``remote``: ``sftp://user@host:port/path`` instead of ``root``, with a private key and the server's known key."""
 
     root: Path = Path("wms")
     answer_wait_s: float = Field(default=60.0, ge=0)
+    remote: str = ""
+    key: Path = Path("~/.ssh/id_ed25519")
+    known_hosts: Path = Path("~/.ssh/known_hosts")
+    timeout_s: float = Field(default=30.0, gt=0)
 
 
 class WebhookConfig(_Section):

@@ -9,6 +9,7 @@ import pytest
 from fakes.ledger import MemoryLedger
 from fakes.night import HOUR, T0, bundle
 
+from shelfscan.adapters.exchange import LocalExchange
 from shelfscan.adapters.wms_folder import FolderWms
 from shelfscan.errors import WmsError, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.evaluation.folder_stub import FolderSystem, FolderTill, night
@@ -73,7 +74,7 @@ def test_keys_never_leave_the_folder(system: FolderSystem) -> None:
     ],
 )
 def test_wrong_files_are_named_with_line_and_field(system: FolderSystem, name: str, text: str, message: str) -> None:
-    client = FolderWms(system.root, ROWS)
+    client = FolderWms(LocalExchange(system.root), ROWS)
     (system.root / "in" / name).write_text(text)
     with pytest.raises(WmsError, match=message) as caught:
         client.pull_stock() if name == "stock.csv" else client.pull_movements(0)
@@ -81,7 +82,7 @@ def test_wrong_files_are_named_with_line_and_field(system: FolderSystem, name: s
 
 
 def test_a_missing_export_is_waited_for_and_a_wrong_answer_is_said(system: FolderSystem) -> None:
-    client = FolderWms(system.root, ROWS)
+    client = FolderWms(LocalExchange(system.root), ROWS)
     (system.root / "in" / "stock.csv").unlink()
     with pytest.raises(WmsTransient, match="has the warehouse system exported it"):
         client.pull_stock()

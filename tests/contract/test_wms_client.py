@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fakes.ledger import MemoryLedger
 from fakes.night import HOUR, MINUTE, T0, bundle, state, stock_map
+from fakes.sshd import Sshd
 
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.adapters.wms_builtin import BuiltinWms
@@ -55,7 +56,14 @@ class Sap(SapTill):
         return with_rooms(self.rows, super().pull_stock())
 
 
-@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder", "webhook", "sap"])
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    server = Sshd(tmp_path_factory.mktemp("sshd"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder", "folder-sftp", "webhook", "sap"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     def build(clock: Callable[[], int]) -> Any:
         b = bundle(ROWS)
@@ -67,8 +75,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
             return Sap.of(ROWS, b.catalogue, clock)
         if request.param == "webhook":
             return WebhookTill(WebhookService(ROWS, b.catalogue, clock), ROWS)
-        if request.param == "folder":
-            return FolderTill(FolderSystem(tmp_path / "wms", ROWS, b.catalogue, clock), ROWS)
+        if request.param.startswith("folder"):
+            system = FolderSystem(tmp_path / "wms", ROWS, b.catalogue, clock)
+            files = request.getfixturevalue("sshd").exchange(system.root) if request.param == "folder-sftp" else None
+            return FolderTill(system, ROWS, files=files)
         return MemoryWms(ROWS, b.catalogue, clock)
 
     return build

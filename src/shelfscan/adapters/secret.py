@@ -45,7 +45,19 @@ def _from_keyring(service: str, user: str, what: str) -> str:
     return str(value)
 
 
+def check_private(path: Path, what: str) -> None:
+    """A file that only its owner can read; for secrets that another program reads. Raises `BadInput`."""
+    _private_text(path, what)
+
+
 def _from_file(path: Path, what: str) -> str:
+    text = _private_text(path, what)
+    if not text:
+        raise BadInput(f"{what}: {path}: is empty")
+    return text
+
+
+def _private_text(path: Path, what: str) -> str:
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8").strip()
@@ -53,6 +65,4 @@ def _from_file(path: Path, what: str) -> str:
         raise BadInput(f"{what}: {path}: cannot be read: {getattr(e, 'strerror', None) or 'not text'}") from None
     if stat.S_IMODE(mode) & 0o077:
         raise BadInput(f"{what}: {path}: others may read it (mode {stat.S_IMODE(mode):o}); expected 600")
-    if not text:
-        raise BadInput(f"{what}: {path}: is empty")
     return text

@@ -1,4 +1,4 @@
-"""A warehouse system that speaks in files: CSV in a watched folder (local, or an SFTP server's, mounted).
+"""A warehouse system that speaks in files: CSV in a watched folder, of this computer or of an SFTP server (see `exchange`).
 
 It writes ``in/``: ``locations.csv``, ``products.csv``, ``movements.csv``, and ``stock.csv`` *last*, so that what stock knows
 the movements know as well. We write ``out/<key>.csv``, one file a document, in one step; it answers with ``done/<key>.csv``. A
@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
-from pathlib import Path
 
+from shelfscan.adapters.exchange import Exchange
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsError, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.gtin import gtin14
 from shelfscan.model.times import from_iso, ns_of
-from shelfscan.runfolder import write_atomic
 from shelfscan.wms.document import CountDocument
 from shelfscan.wms.port import (
     Capabilities,
@@ -53,14 +52,14 @@ class FolderWms:
 
     def __init__(
         self,
-        root: Path,
+        files: Exchange,
         rows: Sequence[WmsLocation],
         *,
         answer_wait_s: float = 60.0,
         poll_s: float = 1.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._root, self._wait_s, self._poll_s, self._sleep = root, answer_wait_s, poll_s, sleep
+        self._files, self._wait_s, self._poll_s, self._sleep = files, answer_wait_s, poll_s, sleep
         self._scope = {r.location_code: r.scope for r in rows}
 
     def capabilities(self) -> Capabilities:
@@ -98,11 +97,12 @@ class FolderWms:
 
     def find(self, key: str) -> Receipt | None:
         """See `WmsClient.find`."""
-        path = self._path("done", key)
-        if not path.is_file():
+        name = _file_of(key)
+        data = self._files.read("done", name)
+        if data is None:
             return None
         lines = []
-        for r in self._rows(path, ("line_no", "result")):
+        for r in _rows(self._files.where("done", name), data, ("line_no", "result")):
             if r["result"] not in _RESULTS or not r["line_no"].isdigit():
                 raise WmsError(f"{r['@']}: expected a line_no and one of {', '.join(_RESULTS)}, found {r['result']!r}")
             result = next(x for x in _RESULTS if x == r["result"])
@@ -115,23 +115,26 @@ class FolderWms:
 
     def submit(self, doc: CountDocument) -> Receipt:
         """See `WmsClient.submit`."""
-        path = self._path("out", doc.doc_id)
-        text = to_csv(doc)
-        if path.is_file():
-            if _digest(path.read_text(encoding="utf-8")) != doc.digest:
-                raise WmsRejected(f"key {doc.doc_id} belongs to another count document")
-        else:
-            try:
-                write_atomic(path, text.encode())
-            except OSError as e:
-                raise WmsTransient(f"{path}: cannot be written: {e.strerror}") from e
-        waited = 0.0
-        while (receipt := self.find(doc.doc_id)) is None:
+        name = _file_of(doc.doc_id)
+        there = self._files.read("out", name)
+        if there is None:
+            self._files.write("out", name, to_csv(doc).encode())
+        elif _digest(there) != doc.digest:
+            raise WmsRejected(f"key {doc.doc_id} belongs to another count document")
+        where, waited = self._files.where("out", name), 0.0
+        while (receipt := self._answer(doc.doc_id)) is None:
             if waited >= self._wait_s:
-                raise WmsUnknown(f"{path}: no answer in done/ after {self._wait_s:g} s; looked up again with the next sync")
+                raise WmsUnknown(f"{where}: no answer in done/ after {self._wait_s:g} s; looked up again with the next sync")
             self._sleep(self._poll_s)
             waited += self._poll_s
         return receipt
+
+    def _answer(self, key: str) -> Receipt | None:
+        """As `find`, once the document is there: whatever goes wrong from now on, it may be applied."""
+        try:
+            return self.find(key)
+        except WmsError as e:
+            raise WmsUnknown(f"out/{_file_of(key)} is there, but its answer cannot be looked up: {e}") from e
 
     def health(self) -> Health:
         """See `WmsClient.health`."""
@@ -139,41 +142,43 @@ class FolderWms:
             rows = len(self.pull_stock())
         except WmsError as e:
             return Health(False, str(e))
-        return Health(True, f"folder {self._root}: {rows} stock records")
+        return Health(True, f"folder {self._files.address}: {rows} stock records")
 
     def writer(self) -> AbstractContextManager[None]:
         """See `WmsClient.writer`."""
-        return local_writer(f"folder {self._root.resolve()}", busy_s=0.5)
-
-    def _path(self, folder: str, key: str) -> Path:
-        if not _KEY.match(key):
-            raise WmsRejected(f"key {key!r}: expected letters, digits and dashes")
-        return self._root / folder / f"{key}.csv"
+        return local_writer(f"folder {self._files.address}", busy_s=0.5)
 
     def _read(self, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
-        return self._rows(self._root / "in" / name, columns)
+        where, data = self._files.where("in", name), self._files.read("in", name)
+        if data is None:
+            raise WmsTransient(f"{where}: missing; has the warehouse system exported it?")
+        return _rows(where, data, columns)
 
-    @staticmethod
-    def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-        """Rows with where they stand as ``@``. Raises `WmsTransient` for a missing file, `WmsError` for a wrong one."""
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            raise WmsTransient(f"{path}: missing; has the warehouse system exported it?") from None
-        except (OSError, UnicodeDecodeError) as e:
-            raise WmsError(f"{path}: cannot be read: {e}") from e
-        reader = csv.DictReader(io.StringIO(text))
-        missing = [c for c in columns if c not in (reader.fieldnames or ())]
-        if missing:
-            raise WmsError(f"{path}: line 1: missing column {', '.join(missing)}")
-        out = []
-        for n, row in enumerate(reader, start=2):
-            clean = {k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)}
-            empty = [c for c in columns if not clean.get(c)]
-            if empty:
-                raise WmsError(f"{path}: line {n}: {', '.join(empty)} is empty")
-            out.append({**clean, "@": f"{path}: line {n}"})
-        return out
+
+def _file_of(key: str) -> str:
+    if not _KEY.match(key):
+        raise WmsRejected(f"key {key!r}: expected letters, digits and dashes")
+    return f"{key}.csv"
+
+
+def _rows(where: str, data: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows with where they stand as ``@``. Raises `WmsError` for a wrong file."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise WmsError(f"{where}: cannot be read: {e}") from e
+    reader = csv.DictReader(io.StringIO(text))
+    missing = [c for c in columns if c not in (reader.fieldnames or ())]
+    if missing:
+        raise WmsError(f"{where}: line 1: missing column {', '.join(missing)}")
+    out = []
+    for n, row in enumerate(reader, start=2):
+        clean = {k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)}
+        empty = [c for c in columns if not clean.get(c)]
+        if empty:
+            raise WmsError(f"{where}: line {n}: {', '.join(empty)} is empty")
+        out.append({**clean, "@": f"{where}: line {n}"})
+    return out
 
 
 def to_csv(doc: CountDocument) -> str:
@@ -188,8 +193,8 @@ def to_csv(doc: CountDocument) -> str:
     return text.getvalue()
 
 
-def _digest(text: str) -> str:
-    row = next(csv.DictReader(io.StringIO(text)), {})
+def _digest(data: bytes) -> str:
+    row = next(csv.DictReader(io.StringIO(data.decode(errors="replace"))), {})
     return str(row.get("digest", ""))
 
 

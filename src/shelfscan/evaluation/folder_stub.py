@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from shelfscan.adapters.exchange import Exchange, LocalExchange
 from shelfscan.adapters.wms_folder import FolderWms
 from shelfscan.evaluation.faulty_wms import Killed, MemoryWms
 from shelfscan.evaluation.sync_campaign import FaultNight
@@ -65,10 +66,15 @@ class FolderSystem:
 
 
 class FolderTill(FolderWms):
-    """A client of such a system, and the till beside it. ``now_and_then``: whether the system's job runs while we wait."""
+    """A client of such a system, and the till beside it. ``now_and_then``: whether the system's job runs while we wait;
+    ``files``: the client's way to the system's folder, where it is not on this computer."""
 
     def __init__(
-        self, system: FolderSystem, rows: Sequence[WmsLocation], now_and_then: Callable[[], bool] = lambda: True
+        self,
+        system: FolderSystem,
+        rows: Sequence[WmsLocation],
+        now_and_then: Callable[[], bool] = lambda: True,
+        files: Exchange | None = None,
     ) -> None:
         self.system = system
 
@@ -76,7 +82,7 @@ class FolderTill(FolderWms):
             if now_and_then():
                 system.work()
 
-        super().__init__(system.root, rows, answer_wait_s=3.0, poll_s=1.0, sleep=sleep)
+        super().__init__(files or LocalExchange(system.root), rows, answer_wait_s=3.0, poll_s=1.0, sleep=sleep)
 
     def post_movement(self, location_code: str, sku: str, delta: float, *, moved_at_ns: int | None = None) -> None:
         """Pieces come or go. Raises `WmsRejected`."""
@@ -84,8 +90,10 @@ class FolderTill(FolderWms):
         self.system.export()
 
 
-def night(seed: int, ledger: Ledger, folder: Path | None = None) -> tuple[FaultNight, Callable[[], None]]:
-    """A night against a folder: the job runs late or not at all, the bridge dies around every write."""
+def night(
+    seed: int, ledger: Ledger, folder: Path | None = None, way: Callable[[Path], Exchange] = LocalExchange
+) -> tuple[FaultNight, Callable[[], None]]:
+    """A night against a folder: the job runs late or not at all, the bridge dies around every write. ``way``: to the folder."""
     root = Path(tempfile.mkdtemp(prefix="shelfscan-folder-", dir=folder))
     lazy = random.Random(seed + 1)
 
@@ -95,7 +103,7 @@ def night(seed: int, ledger: Ledger, folder: Path | None = None) -> tuple[FaultN
                 raise Killed
             return lazy.random() < 0.4
 
-        return FolderTill(FolderSystem(root, rows, catalogue, clock), rows, now_and_then)
+        return FolderTill(FolderSystem(root, rows, catalogue, clock), rows, now_and_then, way(root))
 
     return FaultNight(seed, build, ledger), lambda: shutil.rmtree(root, ignore_errors=True)
 
