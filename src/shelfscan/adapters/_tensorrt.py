@@ -6,6 +6,8 @@ QuantizeLinear nodes), because TensorRT 11 has no flags for it any more. PyCUDA 
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
 import math
 import os
@@ -31,6 +33,9 @@ from shelfscan.adapters.models import Computed
 from shelfscan.errors import BackendError, MissingModel
 
 VERSIONS = (10, 11)
+#: TensorRT for RTX has the API of 10 and 11 without what these have for compatibility; NVIDIA's own package and that of PyPI.
+RTX = ("tensorrt_rtx", "tensorrt_rtx_bindings")
+RTX_VERSIONS = (1,)
 WORKSPACE_MIB = 1024
 #: Loading TensorRT on a small, busy computer.
 TRIAL_S = 120.0
@@ -51,18 +56,44 @@ class EngineOptions:
 
 
 def load_tensorrt() -> Any:
-    """NVIDIA's Python package. Call `find_gpu` first. Raises `BackendError` when it is missing or of another generation."""
+    """NVIDIA's Python package: TensorRT, else TensorRT for RTX. Call `find_gpu` first.
+
+    Raises `BackendError` when neither is there, or one of another generation.
+    """
     try:
         import tensorrt as trt
     except (ImportError, OSError) as e:
-        raise BackendError(
-            f"TensorRT's Python package cannot be used: {e}; JetPack or NVIDIA's packages for this CUDA bring it; or {ELSE}"
-        ) from e
-    version = str(getattr(trt, "__version__", "of unknown version"))
-    major = version.split(".")[0]
-    if not major.isdigit() or int(major) not in VERSIONS:
-        raise BackendError(f"TensorRT {version}: expected 10 or 11; install one of these, or {ELSE}")
+        rtx = next((name for name in RTX if importlib.util.find_spec(name) is not None), None)
+        if rtx is None:
+            raise BackendError(
+                f"TensorRT's Python package cannot be used: {e}; JetPack or NVIDIA's packages for this CUDA bring it, "
+                f"pip install tensorrt-rtx that for RTX cards; or {ELSE}"
+            ) from e
+        try:
+            trt = importlib.import_module(rtx)
+        except (ImportError, OSError) as e:
+            raise BackendError(f"TensorRT for RTX cannot be used: {e}; or {ELSE}") from e
+    major = str(getattr(trt, "__version__", "")).split(".")[0]
+    expected = RTX_VERSIONS if is_rtx(trt) else VERSIONS
+    if not major.isdigit() or int(major) not in expected:
+        raise BackendError(f"{title(trt)}: expected {' or '.join(map(str, expected))}; install one of these, or {ELSE}")
     return trt
+
+
+def is_rtx(trt: Any) -> bool:
+    """Whether this is TensorRT for RTX: its engines are of no use to the other, and compiled when first run."""
+    return str(trt.__name__) in RTX
+
+
+def version_of(trt: Any) -> str:
+    """What an engine's key names: "10.3.0", or "RTX 1.7.1"."""
+    version = str(getattr(trt, "__version__", "of unknown version"))
+    return f"RTX {version}" if is_rtx(trt) else version
+
+
+def title(trt: Any) -> str:
+    """Product and version, for people."""
+    return f"TensorRT {version_of(trt)}"
 
 
 def load_all() -> tuple[Gpu, Any, CudaContext]:
@@ -72,7 +103,7 @@ def load_all() -> tuple[Gpu, Any, CudaContext]:
     context = cuda_context()
     with context.current("starting TensorRT"):
         if trt.Runtime(logger_of(trt)) is None:
-            raise BackendError(f"TensorRT {trt.__version__} does not start: {logger_of(trt).last()}; or {ELSE}")
+            raise BackendError(f"{title(trt)} does not start: {logger_of(trt).last()}; or {ELSE}")
     return gpu, trt, context
 
 
@@ -137,7 +168,7 @@ def build_engine(
         parser = trt.OnnxParser(network, log)
         if not parser.parse(data):
             said = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors)) or log.last()
-            raise MissingModel(f"{source}: not a model that TensorRT {trt.__version__} accepts: {said}")
+            raise MissingModel(f"{source}: not a model that {title(trt)} accepts: {said}")
         inputs = {t.name: t for t in (network.get_input(i) for i in range(network.num_inputs))}
         outputs = [network.get_output(i) for i in range(network.num_outputs)]
         check({n: _free(t.shape) for n, t in inputs.items()}, {t.name: _free(t.shape) for t in outputs})
@@ -153,10 +184,10 @@ def build_engine(
             raise BackendError(f"{source}: TensorRT refuses the range of shapes {profile}: {log.last()}")
         plan = builder.build_serialized_network(network, config)
     except (RuntimeError, TypeError, ValueError, AttributeError) as e:  # what its bindings raise
-        raise BackendError(f"{source}: TensorRT {trt.__version__} cannot build an engine: {e}: {log.last()}") from e
+        raise BackendError(f"{source}: {title(trt)} cannot build an engine: {e}: {log.last()}") from e
     if plan is None:
         raise BackendError(
-            f"{source}: TensorRT {trt.__version__} built no engine: {log.last()}; "
+            f"{source}: {title(trt)} built no engine: {log.last()}; "
             f"with too little GPU memory a smaller tensorrt.workspace_mib may do, or {ELSE}"
         )
     return bytes(memoryview(plan))
@@ -204,7 +235,7 @@ class Engine:
     def __init__(self, trt: Any, context: CudaContext, plan: bytes, source: str, gpu: str) -> None:
         """Raises `_Stale` when TensorRT does not take the plan, `BackendError` when there is no memory for it."""
         self._trt, self._source = trt, source
-        self.description = f"TensorRT {trt.__version__} on {gpu}"
+        self.description = f"{title(trt)} on {gpu}"
         self._lock = threading.Lock()
         self.inputs: Shapes = {}
         self.outputs: Shapes = {}
@@ -310,7 +341,7 @@ def open_engine(
     if problem:
         raise BackendError(f"TensorRT cannot be used: {problem}" + ("" if problem.endswith(ELSE) else f"; or {ELSE}"))
     gpu, trt, context = load_all()
-    key = EngineKey(name, sha256, computed, gpu.name, gpu.capability, str(trt.__version__), profile)
+    key = EngineKey(name, sha256, computed, gpu.name, gpu.capability, version_of(trt), profile)
     folder = options.cache or _engine_cache.default_folder()
     try:
         plan = _engine_cache.read(folder, key)
@@ -335,7 +366,7 @@ def open_engine(
     try:
         return _checked(Engine(trt, context, plan, path.name, gpu.name), check)
     except _Stale as e:
-        raise BackendError(f"{path.name}: TensorRT {trt.__version__} does not take the engine it has just built: {e}") from e
+        raise BackendError(f"{path.name}: {title(trt)} does not take the engine it has just built: {e}") from e
 
 
 def _checked(engine: Engine, check: Check) -> Engine:

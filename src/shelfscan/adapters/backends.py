@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from shelfscan.adapters._cuda import ELSE, find_gpu
+from shelfscan.adapters._tensorrt import RTX
 from shelfscan.adapters.models import COMPUTES, Backend, Precision
 from shelfscan.errors import BackendError
 
@@ -53,11 +54,12 @@ def _tensorrt() -> tuple[bool, str]:
         return False, str(e).removesuffix(f", or {ELSE}")
     there = f"{gpu.name} (capability {gpu.capability}, {gpu.memory_mib} MiB, driver for CUDA {gpu.driver})"
     needs = {
-        "tensorrt": "TensorRT's Python package (JetPack or NVIDIA's packages bring it)",
+        "tensorrt": "TensorRT's Python package (JetPack or NVIDIA's packages bring it; on RTX cards, pip install tensorrt-rtx)",
         "pycuda": "PyCUDA (pip install 'shelfscan[tensorrt]')",
         "onnx": "onnx (pip install 'shelfscan[tensorrt]')",
     }
-    missing = [text for module, text in needs.items() if importlib.util.find_spec(module) is None]
+    others = {"tensorrt": RTX}
+    missing = [t for m, t in needs.items() if not any(importlib.util.find_spec(n) is not None for n in (m, *others.get(m, ())))]
     if missing:
         return False, f"{there} is here, but not {', nor '.join(missing)}"
     return True, there
