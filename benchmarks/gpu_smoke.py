@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class RealMemory(FakeGpu):
     def __init__(self, cuda: Any, name: str) -> None:
         super().__init__(name, asked=True)
         self.cuda = cuda
-        self.streams: dict[int, Any] = {}
+        self.streams: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # a stream holds GPU memory
         self.kernel: Any = None
         self.launched = 0
         plain = cuda.Stream
@@ -167,10 +168,16 @@ class Steps:
         assert sorted(got) == list(range(6)) and all(np.allclose(got[n], one[n:], atol=1e-5) for n in got)
         detector.close()
         embedder.close()
-        left = before - self._free()
-        assert left <= 0 and taken > 20 * 2**20, (taken, left)
+        # The driver keeps what its first user made it load; what comes after must be given back to the last byte.
+        after = [self._free()]
+        for _ in range(12):
+            for network in (TensorrtDetector(precision="fp32", options=self.options), TensorrtEmbedder(options=self.options)):
+                network.close()
+            after.append(self._free())
+        left = before - after[0]
+        assert len(set(after)) == 1 and left < taken / 5 and taken > 20 * 2**20, (taken, left, after)
         assert self.gpu.faults == [], self.gpu.faults
-        memory = f"{taken / 2**20:.0f} MiB taken and given back"
+        memory = f"{taken >> 20} MiB taken, given back but {left >> 20} of the driver's own; twelve times more to the byte"
         return f"{same.compared} boxes and {len(crops)} crops went through GPU memory, 6 threads, {memory}"
 
     def kernel(self) -> str:

@@ -227,6 +227,11 @@ def make_pycuda(gpu: FakeGpu) -> types.ModuleType:
 streams: dict[int, Any] = {}
 
 
+#: What TensorRT for RTX 1.7.1 said of itself on a GPU that it does not take.
+RTX_RUNS_ON = ((8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
+RTX_MODULE = "tensorrt_rtx_bindings"
+
+
 class _Module(types.ModuleType):
     """TensorRT takes the process down when it is touched before anybody asked for a driver."""
 
@@ -237,8 +242,13 @@ class _Module(types.ModuleType):
 
 
 def make_tensorrt(gpu: FakeGpu, version: str) -> types.ModuleType:
-    """``tensorrt`` of a version. What a generation no longer has is not there: using it is an AttributeError."""
-    major = int(version.split(".")[0])
+    """``tensorrt`` of a version. What a generation no longer has is not there: using it is an AttributeError.
+
+    "RTX 1.7.1" is TensorRT for RTX: it builds anywhere, and runs on the GPUs of `RTX_RUNS_ON` alone.
+    """
+    name = RTX_MODULE if version.startswith("RTX ") else "tensorrt"
+    version = version.removeprefix("RTX ")
+    major = 11 if name == RTX_MODULE else int(version.split(".")[0])
 
     class Severity(IntEnum):
         INTERNAL_ERROR = 0
@@ -508,13 +518,18 @@ def make_tensorrt(gpu: FakeGpu, version: str) -> types.ModuleType:
                 mine = (said["version"], said["gpu"]) == (version, gpu.name)
             except (ValueError, KeyError, TypeError):
                 mine = False
+            if name == RTX_MODULE and gpu.capability not in RTX_RUNS_ON:  # as seen on a GPU of capability 9.0
+                self.logger.log(
+                    Severity.ERROR, f"The engine cannot run on this GPU, which has compute capability {gpu.capability}"
+                )
+                return None
             if not mine:
                 self.logger.log(Severity.ERROR, "The engine plan file is not compatible with this version of TensorRT")
                 return None
             return Engine(bytes(plan), self.logger)
 
-    module = _Module("tensorrt")
-    module.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
+    module = _Module(name)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
     module.__dict__.update(
         _gpu=gpu, __version__=version, ILogger=ILogger, Builder=Builder, OnnxParser=OnnxParser, Runtime=Runtime,
         BuilderFlag=builder_flag, NetworkDefinitionCreationFlag=creation_flag, TensorIOMode=io_mode, MemoryPoolType=pool,
@@ -551,7 +566,9 @@ def install(patch: pytest.MonkeyPatch, cache: Path, version: str = "10.3.0", gpu
     patch.setattr(_tensorrt, "trial", lambda: "")  # a process of its own would not see what is put in here
     patch.setitem(sys.modules, "pycuda", _module("pycuda", {"driver": driver, "__path__": []}))
     patch.setitem(sys.modules, "pycuda.driver", driver)
-    patch.setitem(sys.modules, "tensorrt", make_tensorrt(gpu, version))
+    trt = make_tensorrt(gpu, version)
+    patch.setitem(sys.modules, "tensorrt", None)
+    patch.setitem(sys.modules, trt.__name__, trt)
     patch.setenv("XDG_CACHE_HOME", str(cache))
     _tensorrt.logger_of.cache_clear()
     return gpu

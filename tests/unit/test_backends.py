@@ -156,3 +156,16 @@ def test_nvidia_s_own_builder_takes_both_networks_in_every_precision() -> None:
         (m, p) for m in ("detector", "embedder") for p in ("fp32", "fp16", "int8")
     }
     assert all(e["engine_bytes"] > 100_000 for e in said["engines"])
+
+
+def test_a_cast_that_the_converter_wrote_twice_is_there_once() -> None:
+    onnx = pytest.importorskip("onnx")
+    from shelfscan.adapters._onnx_typed import once_each
+
+    cast = onnx.helper.make_node("Cast", ["x16"], ["x"], name="cast", to=onnx.TensorProto.FLOAT)
+    half = onnx.helper.make_node("Cast", ["x32"], ["x16"], name="half", to=onnx.TensorProto.FLOAT16)
+    tensors = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in ("x32", "x")]
+    graph = onnx.helper.make_graph([half, cast, cast], "g", tensors[:1], tensors[1:])
+    once_each(graph.node)
+    assert [n.name for n in graph.node] == ["half", "cast"]
+    onnx.checker.check_model(onnx.helper.make_model(graph))

@@ -36,14 +36,15 @@ from shelfscan.config import load_config
 from shelfscan.errors import BackendError, BadInput, MissingModel, ShelfscanError
 from shelfscan.paths import ROOT
 
-VERSIONS = ("10.3.0", "11.4.0.106")
+VERSIONS = ("10.3.0", "11.4.0.106", "RTX 1.7.1.116")
 PICTURE = np.random.default_rng(3).integers(0, 255, (96, 128, 3), np.uint8)
 
 
 @pytest.fixture(params=VERSIONS)
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeGpu]:
     """A simulated GPU with one generation of TensorRT after the other; nothing may be left on it."""
-    made = install(monkeypatch, tmp_path / "cache", request.param)
+    rtx = request.param.startswith("RTX")
+    made = install(monkeypatch, tmp_path / "cache", request.param, FakeGpu(capability=(8, 9) if rtx else (8, 7)))
     yield made
     assert made.idle, (made.used, made.stacks, made.faults)
 
@@ -76,7 +77,10 @@ def test_a_detector_is_built_once_then_read(gpu: FakeGpu, tmp_path: Path, caplog
     again = TensorrtDetector()
     assert gpu.builds == 1 and not caplog.records
     np.testing.assert_array_equal(again.detect(PICTURE).boxes_px, found.boxes_px)
-    assert again.description.startswith("detector (detector.onnx), TensorRT 1") and "NVIDIA Orin, fp16" in again.description
+    assert (
+        re.match(r"detector \(detector.onnx\), TensorRT (RTX )?1", again.description)
+        and "NVIDIA Orin, fp16" in again.description
+    )
     again.close()
     assert len(engines(tmp_path)) == 1
 
@@ -303,6 +307,36 @@ def test_a_missing_package_is_named(one_gpu: FakeGpu, monkeypatch: pytest.Monkey
         TensorrtDetector()
 
 
+@pytest.mark.parametrize("capability", [(8, 9), (9, 0)])
+def test_tensorrt_for_rtx_where_there_is_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, capability: tuple[int, int]
+) -> None:
+    """It comes from PyPI and builds for any GPU, but runs on RTX cards alone: others get the processor, and why."""
+    install(monkeypatch, tmp_path / "cache", "RTX 1.7.1.116", FakeGpu("NVIDIA L4", capability))
+    assert next(f for f in found_backends() if f.name == "tensorrt").usable
+    config = load_config(None)
+    asked = config.model_copy(update={"detector": config.detector.model_copy(update={"backend": "tensorrt"})})
+    if capability == (8, 9):
+        detector = make_detector(asked)
+        assert "TensorRT RTX 1.7.1.116 on NVIDIA L4" in detector.description
+        detector.close()  # type: ignore[attr-defined]
+        install(monkeypatch, tmp_path / "cache", "11.4.0.106", FakeGpu("NVIDIA L4", capability))
+        with caplog.at_level(logging.WARNING, "shelfscan.tensorrt"):
+            make_detector(asked).close()  # type: ignore[attr-defined]
+        assert "was built for tensorrt 'RTX 1.7.1.116', now '11.4.0.106'; building the engine anew" in caplog.text
+    else:
+        with pytest.raises(BackendError, match="does not take the engine it has just built.*capability"):
+            make_detector(asked)
+        other = make_detector(config)
+        assert "TensorRT cannot be used" in caplog.text and "TensorRT" not in other.description
+
+
+def test_another_generation_of_tensorrt_for_rtx_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, "RTX 2.0.1")
+    with pytest.raises(BackendError, match="TensorRT RTX 2.0.1: expected 1; install"):
+        TensorrtDetector()
+
+
 @pytest.mark.parametrize("version", ["8.6.1", "12.0.1", "unknown"])
 def test_other_generations_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str) -> None:
     install(monkeypatch, tmp_path)
@@ -433,7 +467,10 @@ def test_here_and_now_it_is_an_error_in_one_line_and_no_crash() -> None:
 def test_auto_takes_the_gpu_where_all_of_it_is_there(gpu: FakeGpu) -> None:
     assert order("auto", "auto")[0] == "tensorrt"
     found = {f.name: f for f in found_backends()}
-    assert found["tensorrt"].usable and "NVIDIA Orin (capability 8.7, 4096 MiB, driver for CUDA 13.0)" in found["tensorrt"].why
+    assert (
+        found["tensorrt"].usable
+        and f"NVIDIA Orin (capability 8.{gpu.capability[1]}, 4096 MiB, driver for CUDA 13.0)" in found["tensorrt"].why
+    )
     config = load_config(None, {"tensorrt.workspace_mib": 64})
     for made in (make_detector(config), make_embedder(config)):
         assert "TensorRT" in made.description

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from shelfscan.errors import BackendError, MissingModel
 
@@ -23,6 +24,21 @@ def fp16_typed(path: Path) -> bytes:
     try:
         model = onnx.load_model_from_string(path.read_bytes())
         typed = convert_float_to_float16(model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *KEEP_FLOAT])
+        once_each(typed.graph.node)
         return bytes(typed.SerializeToString())
     except Exception as e:  # protobuf's and onnx's own classes
         raise MissingModel(f"{path}: not a usable ONNX model: {e}") from e
+
+
+def once_each(nodes: Any) -> None:
+    """Take out nodes that are there twice, letter by letter, from a graph's list of them.
+
+    Some releases of the converter (ONNX Runtime 1.30 is one) write a cast once for each node that reads it. A file with two
+    nodes of one name is refused by ONNX Runtime and TensorRT alike.
+    """
+    seen: set[bytes] = set()
+    for n in range(len(nodes) - 1, -1, -1):
+        said = nodes[n].SerializeToString(deterministic=True)
+        if said in seen:
+            del nodes[n]
+        seen.add(said)
