@@ -26,6 +26,12 @@ from training.sim_pool import base_pose, make_scene
 
 WIDE_PX, HIGH_PX = 324, 243
 FIGURES = 28
+#: Stores with more items are rendered in parts of so many metres each way, as the simulator does.
+WHOLE_STORE_ITEMS = 4000
+NEAR_X_M, NEAR_Y_M = 6.0, 8.0
+PARTS = 4
+#: So often a view is at a face's end, where walls, floor and other faces show: there is more of these than of any product.
+AT_ENDS, END_M = 0.35, 0.8
 ROLES = {"body": 1, "head": 2, "thing": 3}
 
 
@@ -47,19 +53,27 @@ def put(renderer: Renderer, n: int, x: float, y: float, yaw: float) -> None:
 
 
 def picture(
-    renderer: Renderer, gondola: Gondola, robot: RobotModel, roles: NDArray[np.uint8], rng: np.random.Generator
+    renderer: Renderer,
+    gondola: Gondola,
+    within: tuple[float, float],
+    robot: RobotModel,
+    roles: NDArray[np.uint8],
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One random view: (324, 243, 3) uint8 and (324, 243) uint8."""
+    """One random view along ``within`` (face's x, metres): (324, 243, 3) uint8 and (324, 243) uint8."""
+    ends = [e for e in (0.0, gondola.length_m) if within[0] <= e <= within[1]]
     for n in range(FIGURES):
         put(renderer, n, 0.0, -50.0 - n, 0.0)
-    x = rng.uniform(-0.4, gondola.length_m + 0.4)
+    x = rng.uniform(*within)
+    if rng.random() < AT_ENDS and ends:
+        x = float(rng.choice(ends)) + rng.uniform(-END_M, END_M)
     T = base_pose(gondola, x, rng.uniform(0.7, 1.1), robot, rng)
     if rng.random() < 0.2:  # looking along the aisle and anywhere
         turn = rng.uniform(-1.2, 1.2)
         c, s = math.cos(turn), math.sin(turn)
         T = T @ np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     face = gondola.face.matrix()
-    for n in rng.permutation(FIGURES)[: int(rng.choice([0, 1, 1, 1, 2, 2, 3]))]:
+    for n in rng.permutation(FIGURES)[: int(rng.choice([0, 0, 0, 1, 1, 1, 2, 2, 3]))]:
         if rng.random() < 0.75:
             at = face @ np.array([x + rng.uniform(-0.7, 0.7), -rng.uniform(0.15, 0.6), 0, 1])
         else:
@@ -75,21 +89,34 @@ def picture(
     return np.ascontiguousarray(np.rot90(rgb, turns)), np.ascontiguousarray(np.rot90(roles[ids], turns))
 
 
-def store_pictures(seed: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def store_pictures(seed: int, size: str, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """``count`` views of one training store."""
     rng = np.random.default_rng([seed, 123])
-    scene, store = make_scene(seed, "small" if seed % 2 else "tiny", seed % 3)
+    scene, store = make_scene(seed, size, seed % 3)
     scene = replace(scene, people=cast(rng))
     robot = read_robot(default_robot_file())
-    renderer = Renderer(build_world(scene, robot))
-    roles = np.zeros(renderer.model.ngeom + 1, np.uint8)  # the last one for -1
-    for g in range(renderer.model.ngeom):
-        part = renderer.model.geom(g).name.split("/")
-        if len(part) == 3:
-            roles[g] = ROLES[part[1]]
     faces = [g for _, g in store.gondolas()]
-    made = [picture(renderer, faces[int(rng.integers(len(faces)))], robot, roles, rng) for _ in range(count)]
-    renderer.close()
+    made = []
+    whole = len(scene.items) <= WHOLE_STORE_ITEMS
+    for _ in range(1 if whole else PARTS):
+        face = faces[int(rng.integers(len(faces)))]
+        middle = float(rng.uniform(0, face.length_m))
+        x, y, *_ = face.face.matrix() @ np.array([middle, 0, 0, 1])
+        here = float(x - NEAR_X_M), float(y - NEAR_Y_M), float(x + NEAR_X_M), float(y + NEAR_Y_M)
+        near = None if whole else [here, (-1.0, -51.0, 1.0, -49.0)]  # the figures wait there
+        renderer = Renderer(build_world(scene, robot, near))
+        roles = np.zeros(renderer.model.ngeom + 1, np.uint8)  # the last one for -1
+        for g in range(renderer.model.ngeom):
+            part = renderer.model.geom(g).name.split("/")
+            if len(part) == 3:
+                roles[g] = ROLES[part[1]]
+        for _ in range(count if whole else count // PARTS):
+            face = faces[int(rng.integers(len(faces)))] if whole else face
+            within = (-0.4, face.length_m + 0.4)
+            if not whole:
+                within = max(within[0], middle - NEAR_X_M / 2), min(within[1], middle + NEAR_X_M / 2)
+            made.append(picture(renderer, face, within, robot, roles, rng))
+        renderer.close()
     return np.stack([m[0] for m in made]), np.stack([m[1] for m in made])
 
 
@@ -99,10 +126,11 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=100_700)
     p.add_argument("--stores", type=int, default=12)
     p.add_argument("--pictures", type=int, default=300)
+    p.add_argument("--sizes", nargs="+", default=["tiny", "small", "medium"], help="of stores, one after the other")
     args = p.parse_args()
     pictures, ids = [], []
     for seed in range(args.seed, args.seed + args.stores):
-        a, b = store_pictures(seed, args.pictures)
+        a, b = store_pictures(seed, args.sizes[seed % len(args.sizes)], args.pictures)
         pictures.append(a)
         ids.append(b)
         print(seed, len(a), f"with people {np.mean(b.reshape(len(b), -1).any(1)):.2f}", flush=True)

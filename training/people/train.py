@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from training.people.net import STRIDE, PeopleNet
 
@@ -29,7 +29,7 @@ Bytes = NDArray[np.uint8]
 def photographs(folders: list[Path], most: int = 500) -> list[Bytes]:
     """Pictures without people, reduced to about the size the network sees."""
     out = []
-    files = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    files = sorted(p for f in folders for p in f.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
     for path in files[:: max(1, len(files) // most)]:
         bgr = cv2.imread(str(path))
         if bgr is None:
@@ -96,17 +96,18 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         cv2.setNumThreads(1)
+        worker = get_worker_info()
         data = np.load(self.pool)
         pictures, ids = data["pictures"], data["ids"]
         photos = photographs(self.photos)
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         while True:
             made = [sample(pictures[k], ids[k], photos, rng) for k in rng.integers(0, len(pictures), self.count)]
             images = np.stack([m[0] for m in made]).transpose(0, 3, 1, 2).copy()
             yield torch.from_numpy(images), torch.from_numpy(np.stack([m[1] for m in made]))
 
 
-def judge(net: PeopleNet, pool: Path) -> dict[str, float]:
+def judge(net: PeopleNet, pool: Path, device: str = "cpu") -> dict[str, float]:
     """Share of person and head cells found, and of cells without people taken for some, at a score of 0.4."""
     data = np.load(pool)
     found = np.zeros((2, 2))
@@ -114,8 +115,8 @@ def judge(net: PeopleNet, pool: Path) -> dict[str, float]:
     net.eval()
     with torch.no_grad():
         for k in range(0, len(data["pictures"]), 16):
-            x = torch.from_numpy(data["pictures"][k : k + 16]).permute(0, 3, 1, 2).float() / 255
-            ids = torch.from_numpy(data["ids"][k : k + 16])
+            x = torch.from_numpy(data["pictures"][k : k + 16]).to(device).permute(0, 3, 1, 2).float() / 255
+            ids = torch.from_numpy(data["ids"][k : k + 16]).to(device)
             pad = (0, -x.shape[3] % 32, 0, -x.shape[2] % 32)
             x, ids = nn.functional.pad(x, pad), nn.functional.pad(ids, pad)
             said = net(x).sigmoid() > 0.4
@@ -138,6 +139,8 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--width", type=int, default=8)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--workers", type=int, default=1, help="processes that spoil pictures")
     p.add_argument("--start", type=Path, help="Weights to go on from.")
     p.add_argument("--out", type=Path, required=True)
     args = p.parse_args()
@@ -146,21 +149,21 @@ def main() -> None:
     net = PeopleNet(args.width)
     if args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True)["state"])
-    net = net.train().to(memory_format=torch.channels_last)
+    net = net.train().to(args.device, memory_format=torch.channels_last)
     ema = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-3)
     data = Batches(args.pool, args.photos, args.batch, 1)
-    batches = iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4))
+    batches = iter(DataLoader(data, batch_size=None, num_workers=args.workers, prefetch_factor=4))
     begun, step, told = time.monotonic(), 0, time.monotonic()
     while (done := (time.monotonic() - begun) / (60 * args.minutes)) < 1:
-        x, ids = next(batches)
+        x, ids = (t.to(args.device, non_blocking=True) for t in next(batches))
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(args.device, dtype=torch.bfloat16):
             logits = net(x.to(memory_format=torch.channels_last))
         logits = logits.float()
         want, counts = targets(ids)
-        weight = torch.tensor([2.0, 3.0])[:, None, None]
+        weight = torch.tensor([2.0, 3.0], device=args.device)[:, None, None]
         bce = nn.functional.binary_cross_entropy_with_logits(logits, want, pos_weight=weight, reduction="none")
         score = logits[:, :1].sigmoid() * counts
         dice = 1 - (2 * (score * want[:, :1]).sum() + 1) / (score.sum() + want[:, :1].sum() + 1)
@@ -176,10 +179,12 @@ def main() -> None:
                 a.mul_(keep).add_(b, alpha=1 - keep) if a.dtype.is_floating_point else a.copy_(b)
         if time.monotonic() - told > 60:
             told = time.monotonic()
-            torch.save({"width": args.width, "state": ema.state_dict()}, args.out)
-            print(f"{done:.2f} step {step} loss {loss.item():.4f} {judge(copy.deepcopy(ema), args.val)}", flush=True)
-    torch.save({"width": args.width, "state": ema.state_dict()}, args.out)
-    print(f"step {step} {judge(ema, args.val)}", flush=True)
+            torch.save({"width": args.width, "state": {k: v.cpu() for k, v in ema.state_dict().items()}}, args.out)
+            print(
+                f"{done:.2f} step {step} loss {loss.item():.4f} {judge(copy.deepcopy(ema), args.val, args.device)}", flush=True
+            )
+    torch.save({"width": args.width, "state": {k: v.cpu() for k, v in ema.state_dict().items()}}, args.out)
+    print(f"step {step} {judge(ema, args.val, args.device)}", flush=True)
 
 
 if __name__ == "__main__":
