@@ -30,7 +30,8 @@ class InvenTreeError(Exception):
 
 
 class InvenTreeSystem:
-    """Parts, locations, stock items and their history. ``deletes``: whether the shelves' items are deleted when used up.
+    """Parts, locations, stock items and their history. ``deletes``: which of the shelves' items are deleted when used up;
+    ``told``: of which the history says that they were made, a month ago.
 
     A place that is ``site`` is a location with a room below it, whose items show when somebody asks for the location alone.
     """
@@ -42,6 +43,7 @@ class InvenTreeSystem:
         clock: Callable[[], int] = time.time_ns,
         *,
         deletes: Callable[[int], bool] = lambda pk: False,
+        told: Callable[[int], bool] = lambda pk: False,
         zone: tzinfo = timezone.utc,
     ) -> None:
         self._clock, self.zone = clock, zone
@@ -59,8 +61,10 @@ class InvenTreeSystem:
             place = next((p for p, x in self.locations.items() if x["name"] == code), 0) or self.add_location(code, store)
             part = next(p for p, x in self.parts.items() if x["IPN"] == r.sku)
             # Not every item's history begins with where it was made: those of an import have none.
-            pk = self.make(part, place, r.on_hand, tell=self._next["stock"] % 2 == 0)
-            self.items[pk]["delete_on_deplete"] = deletes(pk)
+            pk = self.make(part, place, r.on_hand, tell=False, delete_on_deplete=deletes(self._next["stock"]))
+            if told(pk):
+                at = self._clock() - 30 * 86_400_000_000_000
+                self.note(pk, CREATED, {"status": 10, "quantity": float(r.on_hand), "location": place}, at_ns=at)
 
     def add_part(self, ipn: str, name: str, **facts: Any) -> int:
         """A part's number."""

@@ -42,10 +42,10 @@ class InvenTreeTill(InvenTreeWms):
 
     @classmethod
     def of(
-        cls, rows: Sequence[WmsLocation], catalogue: Catalogue, clock: Callable[[], int] = time.time_ns, **facts: bool
+        cls, rows: Sequence[WmsLocation], catalogue: Catalogue, clock: Callable[[], int] = time.time_ns, *, listed: bool = True
     ) -> InvenTreeTill:
         """A new stand-in with this stock."""
-        return cls(InvenTreeSystem(rows, catalogue, clock), rows, **facts)
+        return cls(InvenTreeSystem(rows, catalogue, clock), rows, listed=listed)
 
     def post_movement(self, location_code: str, sku: str, delta: float, *, moved_at_ns: int | None = None) -> None:
         """Pieces come or go. Raises `WmsRejected`."""
@@ -104,10 +104,11 @@ class FaultyInvenTree(InvenTreeTill):
 
 
 def night(seed: int, ledger: Ledger) -> FaultNight:
-    """A night; every third one has stock items that are deleted when they are sold out."""
+    """A night; in every third some stock items are deleted when they are sold out."""
 
     def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> InvenTreeTill:
-        system = InvenTreeSystem(rows, catalogue, clock, deletes=lambda pk: seed % 3 == 0 and pk % 2 == 0)
+        deletes, told = (lambda pk: seed % 3 == 0 and pk % 2 == 0), (lambda pk: pk % 3 == 0)
+        system = InvenTreeSystem(rows, catalogue, clock, deletes=deletes, told=told)
         return _Books(system, rows, listed=bool(seed % 2))
 
     def line(till: InvenTreeTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultyInvenTree:
