@@ -21,7 +21,7 @@ from shelfscan.wms.port import Movement
 
 TRACK = "/api/stock/track/"
 NS = 1_000_000_000
-_NOTES = re.compile(r"^shelfscan (\S+) (\d+)/(\d+) ([0-9a-f]{12})$")
+_NOTES = re.compile(r"^shelfscan (\S+) (\d+)/(\d+) ([0-9a-f]{12}) ([+-][0-9.]+)$")
 #: Another stock item was split off: its entry names the other one's location.
 _SPLIT_OFF = 42
 #: Built in, consumed, shipped, handed over: gone as a whole, unless a quantity says how many went.
@@ -30,12 +30,13 @@ _LEAVES = frozenset({30, 57, 60, 100})
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """One line of a count document that took effect. ``lines``: how many its document has."""
+    """One line of a count document that took effect. ``lines``: how many its document has; ``delta``: pieces, as asked for."""
 
     key: str
     line_no: int
     lines: int
     digest: str
+    delta: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ class _Item:
         return self.place is not None and self.status not in UNAVAILABLE
 
 
-def notes(doc: CountDocument, x: CountLine) -> str:
+def notes(doc: CountDocument, x: CountLine, delta: float) -> str:
     """What the entry of a line says; the only place in InvenTree for a key."""
-    return f"shelfscan {doc.doc_id} {x.line_no}/{len(doc.lines)} {doc.digest[:12]}"
+    return f"shelfscan {doc.doc_id} {x.line_no}/{len(doc.lines)} {doc.digest[:12]} {delta:+.5f}"
 
 
 class InvenTreeHistory:
@@ -118,7 +119,7 @@ def _begins(history: Sequence[Record]) -> bool:
 
 def _ours(row: Record) -> Ours | None:
     found = _NOTES.match(str(row["notes"] or ""))
-    return Ours(found[1], int(found[2]), int(found[3]), found[4]) if found else None
+    return Ours(found[1], int(found[2]), int(found[3]), found[4], float(found[5])) if found else None
 
 
 def _after(state: _Item, row: Record) -> _Item:
@@ -137,8 +138,8 @@ def _after(state: _Item, row: Record) -> _Item:
 
 def _difference(before: _Item, after: _Item, row: Record) -> list[tuple[int, float]]:
     """What moved at which locations. A number that is not known is 0: that something moved is what counts."""
-    deltas = row["deltas"] or {}
-    told = float(deltas.get("added") or 0) - float(deltas.get("removed") or 0)
+    deltas, ours = row["deltas"] or {}, _ours(row)
+    told = ours.delta if ours else float(deltas.get("added") or 0) - float(deltas.get("removed") or 0)
     if before.here and after.here and before.place == after.place:
         if before.units is not None and after.units is not None:
             change = after.units - before.units

@@ -150,7 +150,7 @@ class InvenTreeWms:
             if -more > float(target["quantity"]):
                 return _said(x, "rejected", f"{-more:g} would have to come off several stock items; merge them in InvenTree")
             try:
-                self._read.change(target, more, f"{OURS}{doc.doc_id} {x.line_no}", notes(doc, x))
+                self._read.change(target, more, f"{OURS}{doc.doc_id} {x.line_no}", notes(doc, x, more))
             except InvenTreeRefused as e:
                 refused.append(str(e))
         raise WmsTransient(f"{x.line_id}: InvenTree did nothing at every try")
