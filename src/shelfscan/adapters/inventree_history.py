@@ -9,7 +9,7 @@ late as it can have been.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
@@ -24,6 +24,11 @@ NS = 1_000_000_000
 _NOTES = re.compile(r"^shelfscan (\S+) (\d+)/(\d+) ([0-9a-f]{12}) ([+-][0-9.]+)$")
 #: Another stock item was split off: its entry names the other one's location.
 _SPLIT_OFF = 42
+_MOVED = 20
+#: A location nobody can tell: the item was moved before its history says where it was.
+_SOMEWHERE = -1
+#: Made, split off, built, received.
+_MADE = frozenset({1, 40, 50, 55, 70})
 #: Built in, consumed, shipped, handed over: gone as a whole, unless a quantity says how many went.
 _LEAVES = frozenset({30, 57, 60, 100})
 
@@ -58,10 +63,10 @@ def notes(doc: CountDocument, x: CountLine, delta: float) -> str:
 
 
 class InvenTreeHistory:
-    """Reads one server's history. ``zone``: of its clock."""
+    """Reads one server's history. ``zone``: of its clock; ``pairs``: location codes and SKUs that the store maps."""
 
-    def __init__(self, api: InvenTreeApi, zone: tzinfo) -> None:
-        self._api, self._zone = api, zone
+    def __init__(self, api: InvenTreeApi, zone: tzinfo, pairs: Collection[tuple[str, str]]) -> None:
+        self._api, self._zone, self._pairs = api, zone, pairs
 
     def of(self, key: str) -> list[Ours]:
         """What of a document took effect."""
@@ -81,6 +86,8 @@ class InvenTreeHistory:
             try:
                 history = self._api.rows(TRACK, item=pk)
             except InvenTreeRefused:
+                history = []
+            if not history:
                 continue  # deleted meanwhile, and its history with it
             sku = skus[int(item["part"])]
             out += self._steps(sorted(history, key=lambda r: int(r["pk"])), item["location"], names.codes, sku, since_ns)
@@ -90,9 +97,7 @@ class InvenTreeHistory:
         self, history: Sequence[Record], place: int | None, codes: Mapping[int, str], sku: str, since_ns: int
     ) -> Iterator[tuple[int, Movement]]:
         """What each entry since then took from one location and brought to another. ``place``: where the item is now."""
-        # Not every stock item's history begins with where it was made; then it began where it is first said to be.
-        told = ((r["deltas"] or {}).get("location") for r in history if int(r["tracking_type"]) != _SPLIT_OFF)
-        state = _Item(next((int(p) for p in told if p), place) if not _begins(history) else None)
+        state = _Item(_first(history, place))
         for row in history:
             before, state = state, _after(state, row)
             at, ours = self._at(row), _ours(row)
@@ -102,6 +107,10 @@ class InvenTreeHistory:
             for at_place, delta in _difference(before, state, row):
                 if at_place in codes:
                     yield int(row["pk"]), Movement(codes[at_place], sku, delta, at, kind, reference)
+                elif at_place == _SOMEWHERE:
+                    # Perhaps here: no count of it may be posted over that.
+                    for code in sorted(c for c, s in self._pairs if s == sku):
+                        yield int(row["pk"]), Movement(code, sku, 0.0, at, kind, reference)
 
     def _at(self, row: Record) -> int:
         """The last moment of an entry's minute, on the later of a clock's two equal hours."""
@@ -112,9 +121,15 @@ class InvenTreeHistory:
         return int(at.replace(tzinfo=self._zone, fold=1).timestamp()) * NS + 60 * NS - 1
 
 
-def _begins(history: Sequence[Record]) -> bool:
-    """Whether the first entry is that of an item being made: made, split off, built, received."""
-    return bool(history) and int(history[0]["tracking_type"]) in (1, 40, 50, 55, 70)
+def _first(history: Sequence[Record], now: int | None) -> int | None:
+    """Where an item was before its first entry; not every history begins with where it was made. ``now``: where it is."""
+    if int(history[0]["tracking_type"]) in _MADE:
+        return None
+    for row in history:
+        place, code = (row["deltas"] or {}).get("location"), int(row["tracking_type"])
+        if place and code != _SPLIT_OFF:
+            return _SOMEWHERE if code == _MOVED else int(place)
+    return now
 
 
 def _ours(row: Record) -> Ours | None:

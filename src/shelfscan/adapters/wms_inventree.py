@@ -54,9 +54,9 @@ class InvenTreeWms:
     ) -> None:
         self._api = InvenTreeApi(url, token, timeout_s=timeout_s, transport=transport, page=page)
         self._read = InvenTreeStock(self._api, {r.location_code for r in rows})
-        self._history = InvenTreeHistory(self._api, zone)
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
+        self._history = InvenTreeHistory(self._api, zone, self._pairs)
 
     def capabilities(self) -> Capabilities:
         """See `WmsClient.capabilities`. One line a document: only what took effect leaves a trace in InvenTree."""
