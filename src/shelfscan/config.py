@@ -190,11 +190,12 @@ class SapConfig(_Section):
 
 class InvenTreeConfig(_Section):
     """An InvenTree server. ``token`` names where the API token is; ``time_zone``: the server's own (IANA), for its times have
-    none."""
+    none. ``settle_s``: how long it may take to carry out one change."""
 
     url: str = "https://localhost:8000"
     token: str = "env:SHELFSCAN_INVENTREE_TOKEN"
     time_zone: str = "UTC"
+    settle_s: float = Field(default=5.0, ge=0)
     timeout_s: float = Field(default=60.0, gt=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import timezone
 from typing import Any
@@ -80,6 +81,23 @@ def test_what_moves_between_comparing_and_posting_stays_moved(till: InvenTreeTil
     line.at = at("remove" if qty < 7 else "merge", when=lambda: till.post_movement("L1", "A", -2))
     assert said(wms, document(till, "L1", "A", qty))[0] == "applied"
     assert on_hand(till) == qty - 2 and counts(till) == [qty - 7]
+
+
+def test_a_change_that_is_being_carried_out_is_waited_for(till: InvenTreeTill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It found its token before that was taken from it, and ends only afterwards."""
+    wms, line = over(till)
+    doc = document(till, "L1", "A", 9)
+    line.at = at("merge", "stuck")
+    with pytest.raises(WmsUnknown):
+        wms.submit(doc)
+    (late,) = line.stuck
+
+    def ends(seconds: float) -> None:
+        assert seconds == 5 and tokens(till) == []
+        till.system.adjust("add", [{"pk": item(till)["pk"], "quantity": 2}], json.loads(late.content)["notes"])
+
+    monkeypatch.setattr(wms, "_sleep", ends)
+    assert said(wms, doc)[0] == "applied" and on_hand(till) == 9 and counts(till) == [2]
 
 
 def test_zero_keeps_the_item_and_its_history(till: InvenTreeTill) -> None:

@@ -71,16 +71,17 @@ class InvenTreeStock:
                 out.setdefault(here, []).append(row)
         return out
 
-    def fence(self) -> None:
-        """Take the power from every earlier request of ours that may still be on its way, of any document.
+    def fence(self) -> bool:
+        """Take the power from every earlier request of ours that may still be on its way, of any document; whether any had it.
 
-        A token that is spent twice is refused, so whichever comes first, the change or this, the other does nothing.
+        A token that is used up twice is refused, so whichever comes first, the change or this, the other does nothing. Only a
+        change that InvenTree is carrying out at this moment may yet take effect.
         """
-        for _ in range(TRIES):
+        for n in range(TRIES):
             rows = self._api.rows("/api/stock/", status=QUARANTINED, part_detail="false", location_detail="false")
             tokens = [r for r in rows if str(r["batch"] or "").startswith(OURS)]
             if not tokens:
-                return
+                return n > 0
             for row in tokens:
                 try:
                     self._api.change("/api/stock/remove/", {"items": [{"pk": row["pk"], "quantity": row["quantity"]}]})
@@ -92,7 +93,9 @@ class InvenTreeStock:
         """Put ``units`` pieces more into a stock item, or take off fewer than nothing; as a difference, and once.
 
         A token is made, a quarantined stock item that ceases to be when it is empty, and the change uses it up. So the same
-        request does nothing a second time: InvenTree looks at all items of a request before it changes the first.
+        request does nothing a second time: InvenTree looks at all items of a request before it changes the first. The target
+        comes first: who then finds the token has read the target before it was used up, so that of two copies carried out at
+        the same moment both write the same number.
         """
         place, part = int(target["location"]), int(target["part"])
         token = {"part": part, "location": place, "quantity": units if units > 0 else 1, "batch": batch, "status": QUARANTINED}
@@ -102,7 +105,7 @@ class InvenTreeStock:
             body = {"items": items, "location": place, "allow_mismatched_suppliers": True, "allow_mismatched_status": True}
             self._api.change("/api/stock/merge/", {**body, "notes": notes})
         else:
-            items = [{"pk": pk, "quantity": 1}, {"pk": target["pk"], "quantity": -units}]
+            items = [{"pk": target["pk"], "quantity": -units}, {"pk": pk, "quantity": 1}]
             self._api.change("/api/stock/remove/", {"items": items, "notes": notes})
 
 

@@ -8,7 +8,8 @@ takes the power from all earlier tokens first, then looks for the line's key in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import tzinfo
 
@@ -39,7 +40,8 @@ REFUSALS = 2
 
 
 class InvenTreeWms:
-    """A `WmsClient` of one InvenTree server. ``rows``: what the store maps; scopes come from there. ``zone``: of its clock."""
+    """A `WmsClient` of one InvenTree server. ``rows``: what the store maps; scopes come from there. ``zone``: of its clock;
+    ``settle_s``: longer than it takes to carry out one change."""
 
     def __init__(
         self,
@@ -49,11 +51,14 @@ class InvenTreeWms:
         *,
         zone: tzinfo,
         timeout_s: float = 60.0,
+        settle_s: float = 5.0,
+        sleep: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
         page: int = 2000,
     ) -> None:
         self._api = InvenTreeApi(url, token, timeout_s=timeout_s, transport=transport, page=page)
         self._read = InvenTreeStock(self._api, {r.location_code for r in rows})
+        self._settle_s, self._sleep = settle_s, sleep
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
         self._history = InvenTreeHistory(self._api, zone, self._pairs)
@@ -127,7 +132,8 @@ class InvenTreeWms:
         """
         refused: list[str] = []
         for _ in range(ROUNDS):
-            self._read.fence()
+            if self._read.fence():
+                self._sleep(self._settle_s)  # for one that is being carried out at this moment
             if any(o.line_no == x.line_no for o in self._history.of(doc.doc_id)):
                 return _said(x, "applied")
             if len(refused) >= REFUSALS:

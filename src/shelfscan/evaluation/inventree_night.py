@@ -38,7 +38,10 @@ class InvenTreeTill(InvenTreeWms):
         self.stub = InvenTreeStub(system, listed=listed)
         # A name of its own for each process: the lock of one writer goes by it.
         url = f"http://inventree-{os.getpid()}.test"
-        super().__init__(url, token, rows, zone=system.zone, transport=line(self.stub), page=page)
+        super().__init__(url, token, rows, zone=system.zone, transport=line(self.stub), page=page, sleep=self.waited)
+
+    def waited(self, seconds: float) -> None:
+        """Nothing happens while it waits for a change that is being carried out: here each is done when it is answered."""
 
     @classmethod
     def of(
