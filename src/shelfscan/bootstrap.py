@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, time
+from datetime import datetime, time, timezone, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -340,6 +340,14 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         return _make_epcis(config.wms.epcis)
     if config.wms.name == "sap":
         return _make_sap(config.wms.sap, bundle)
+    if config.wms.name == "inventree":
+        from shelfscan.adapters.secret import read_secret
+        from shelfscan.adapters.wms_inventree import InvenTreeWms
+
+        i = config.wms.inventree
+        zone = _zone(i.time_zone, "wms.inventree.time_zone")
+        token = read_secret(i.token, "wms.inventree.token")
+        return InvenTreeWms(i.url, token, bundle.wms, zone=zone, timeout_s=i.timeout_s, settle_s=i.settle_s)
     if config.wms.name == "odoo":
         from shelfscan.adapters.secret import read_secret
         from shelfscan.adapters.wms_odoo import OdooWms
@@ -352,20 +360,23 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
     return BuiltinWms.open(config.wms.path or run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)
 
 
-def _make_sap(s: SapConfig, bundle: Bundle) -> WmsClient:
-    from datetime import timezone, tzinfo
+def _zone(name: str, field: str) -> tzinfo:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    from shelfscan.adapters.secret import read_secret
-    from shelfscan.adapters.wms_sap import SapWms
 
     try:
         # UTC needs no time zone data, which a small system may lack.
-        zone: tzinfo = timezone.utc if s.time_zone == "UTC" else ZoneInfo(s.time_zone)
+        return timezone.utc if name == "UTC" else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
         raise BadInput(
-            f"wms.sap.time_zone: {s.time_zone!r} is no time zone such as Europe/Berlin, or this computer has no time zone data"
+            f"{field}: {name!r} is no time zone such as Europe/Berlin, or this computer has no time zone data"
         ) from None
+
+
+def _make_sap(s: SapConfig, bundle: Bundle) -> WmsClient:
+    from shelfscan.adapters.secret import read_secret
+    from shelfscan.adapters.wms_sap import SapWms
+
+    zone = _zone(s.time_zone, "wms.sap.time_zone")
     token = read_secret(s.token, "wms.sap.token") if s.token else ""
     password = "" if token else read_secret(s.password, "wms.sap.password")
     login = (s.url, s.client, s.user, password)

@@ -188,6 +188,17 @@ class SapConfig(_Section):
     timeout_s: float = Field(default=60.0, gt=0)
 
 
+class InvenTreeConfig(_Section):
+    """An InvenTree server. ``token`` names where the API token is; ``time_zone``: the server's own (IANA), for its times have
+    none. ``settle_s``: how long it may take to carry out one change."""
+
+    url: str = "https://localhost:8000"
+    token: str = "env:SHELFSCAN_INVENTREE_TOKEN"
+    time_zone: str = "UTC"
+    settle_s: float = Field(default=5.0, ge=0)
+    timeout_s: float = Field(default=60.0, gt=0)
+
+
 class FolderConfig(_Section):
     """A folder that a warehouse system watches: CSV in ``in/``, ``out/`` and ``done/``. ``answer_wait_s``: for an answer in
     ``done/``. ``remote``: ``sftp://user@host:port/path`` instead of ``root``, with a private key and the server's known key."""
@@ -236,11 +247,12 @@ class EpcisConfig(_Section):
 class WmsConfig(_Section):
     """Which warehouse system, and under which rules. ``path``: the built-in one's file; None: in the run folder."""
 
-    name: Literal["builtin", "tryton", "odoo", "sap", "folder", "webhook", "epcis", "none"] = "builtin"
+    name: Literal["builtin", "tryton", "odoo", "sap", "inventree", "folder", "webhook", "epcis", "none"] = "builtin"
     path: Path | None = None
     tryton: TrytonConfig = TrytonConfig()
     odoo: OdooConfig = OdooConfig()
     sap: SapConfig = SapConfig()
+    inventree: InvenTreeConfig = InvenTreeConfig()
     folder: FolderConfig = FolderConfig()
     webhook: WebhookConfig = WebhookConfig()
     epcis: EpcisConfig = EpcisConfig()

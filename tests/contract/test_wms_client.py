@@ -20,6 +20,7 @@ from shelfscan.adapters.wms_builtin import BuiltinWms
 from shelfscan.errors import BadInput, WmsConflict, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.evaluation.faulty_wms import FaultyLine, MemoryWms
 from shelfscan.evaluation.folder_stub import FolderSystem, FolderTill
+from shelfscan.evaluation.inventree_night import InvenTreeTill
 from shelfscan.evaluation.odoo_night import OdooTill
 from shelfscan.evaluation.sap_night import SapTill
 from shelfscan.evaluation.sync_campaign import WRONG, FaultNight
@@ -37,7 +38,6 @@ ROWS = (
     WmsLocation("L3", "site", "b3", "C", 9, 5),
 )
 Make = Callable[[Callable[[], int]], Any]
-SECOND = 1_000_000_000
 
 
 def with_rooms(rows: tuple[WmsLocation, ...], stock: list[Any]) -> list[Any]:
@@ -56,6 +56,11 @@ class Sap(SapTill):
         return with_rooms(self.rows, super().pull_stock())
 
 
+class InvenTree(InvenTreeTill):
+    def pull_stock(self) -> list[Any]:
+        return with_rooms(self.rows, super().pull_stock())
+
+
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     server = Sshd(tmp_path_factory.mktemp("sshd"))
@@ -63,7 +68,9 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     server.stop()
 
 
-@pytest.fixture(params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder", "folder-sftp", "webhook", "sap"])
+@pytest.fixture(
+    params=["builtin", "memory", "odoo-json2", "odoo-jsonrpc", "folder", "folder-sftp", "webhook", "sap", "inventree"]
+)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     def build(clock: Callable[[], int]) -> Any:
         b = bundle(ROWS)
@@ -73,6 +80,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
             return Odoo.of(ROWS, b.catalogue, clock, request.param.removeprefix("odoo-"))
         if request.param == "sap":
             return Sap.of(ROWS, b.catalogue, clock)
+        if request.param == "inventree":
+            return InvenTree.of(ROWS, b.catalogue, clock)
         if request.param == "webhook":
             return WebhookTill(WebhookService(ROWS, b.catalogue, clock), ROWS)
         if request.param.startswith("folder"):
@@ -156,8 +165,8 @@ def test_wrong_lines_say_why_and_a_site_is_not_a_shelf(wms: Any) -> None:
 
 def test_movements_since(wms: Any) -> None:
     wms.post_movement("L1", "A", -1, moved_at_ns=T0)
-    wms.post_movement("L1", "A", -2, moved_at_ns=T0 + 5 * SECOND)
-    assert [m.delta for m in wms.pull_movements(T0 + 2 * SECOND)] == [-2], "some systems keep whole seconds only"
+    wms.post_movement("L1", "A", -2, moved_at_ns=T0 + 5 * MINUTE)
+    assert [m.delta for m in wms.pull_movements(T0 + 2 * MINUTE)] == [-2], "some systems keep whole minutes only"
     with pytest.raises(WmsRejected):
         wms.post_movement("L1", "Z", -1)
 

@@ -15,7 +15,10 @@ def campaign(
     runs: Annotated[int, typer.Option("--runs", min=1, help="How many nights.")] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first night; the others follow.")] = 1,
     wms: Annotated[
-        str, typer.Option("--wms", help="sync: builtin; folder, odoo, sap, webhook (stand-ins); memory; tryton with --address.")
+        str,
+        typer.Option(
+            "--wms", help="sync: builtin; folder, inventree, odoo, sap, webhook (stand-ins); memory; tryton with --address."
+        ),
     ] = "builtin",
     address: Annotated[
         str, typer.Option("--address", help="sync with tryton: http://user:password@host:port/database of a TEST server.")

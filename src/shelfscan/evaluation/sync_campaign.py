@@ -42,7 +42,7 @@ T0 = 1_893_456_000_000_000_000
 MINUTE = 60_000_000_000
 SITE = "store-1"
 #: Modules whose ``night`` needs nothing but a seed and a ledger.
-_STANDINS = {"odoo": "odoo_night", "sap": "sap_night", "webhook": "webhook_stub"}
+_STANDINS = {"inventree": "inventree_night", "odoo": "odoo_night", "sap": "sap_night", "webhook": "webhook_stub"}
 #: What must not happen.
 WRONG = ("doubled", "overwritten", "lost", "erased", "unseen", "wrong", "left")
 
@@ -88,14 +88,23 @@ class DyingLedger:
 class FaultNight:
     """Seeded: a store, its counts, sales before, during and after the sync, and a line that fails.
 
-    ``wall``: the system keeps its own clock, so the night is now and not in 2030.
+    ``wall``: the system keeps its own clock, so the night is now and not in 2030. ``floor``: the system stops at nothing
+    when more goes than it has, so where more was sold since the look than was counted, nothing is what must be left.
     """
 
     def __init__(
-        self, seed: int, build: Build, ledger: Ledger, line: MakeLine = FaultyLine, *, wall: bool = False, prefix: str = "L"
+        self,
+        seed: int,
+        build: Build,
+        ledger: Ledger,
+        line: MakeLine = FaultyLine,
+        *,
+        wall: bool = False,
+        prefix: str = "L",
+        floor: bool = False,
     ) -> None:
         self.rng = rng = random.Random(seed)
-        self._wall = wall
+        self._wall, self._floor = wall, floor
         self.now = T0 + 30 * MINUTE
         rows: list[WmsLocation] = []
         drawn: list[tuple[int, int]] = []
@@ -173,6 +182,8 @@ class FaultNight:
             mine = [m for m in moves if m.location_code == code]
             counts = [i for i, m in enumerate(mine) if m.kind == "count"]
             expected = (self.bins[code].units if counts else first.on_hand) + self.sold[code]
+            if self._floor:
+                expected = max(0, expected)
             wrong = stock[code].on_hand != expected
             found["doubled"] += len(counts) > 1
             # Whatever was sold between the look and the count must still be gone after it.
@@ -214,7 +225,7 @@ def campaign(
     """``runs`` seeded nights against a system; counts of what went wrong, and of what happened.
 
     ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`),
-    ``odoo`` or ``sap`` (stand-ins, see `evaluation.odoo_stub` and `sap_stub`). Raises `BadInput` for another name.
+    ``inventree``, ``odoo`` or ``sap`` (stand-ins, see `evaluation.odoo_stub` and the like). Raises `BadInput` for another name.
     """
     started = time.monotonic()
     total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "faults"), 0))
@@ -288,4 +299,4 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return night, close
 
         return files
-    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, memory, odoo, sap, tryton, webhook")
+    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, inventree, memory, odoo, sap, tryton, webhook")

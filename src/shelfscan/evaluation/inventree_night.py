@@ -1,0 +1,120 @@
+"""A night of faults against a stand-in for InvenTree: a fault between client and server at every request."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from shelfscan.adapters.wms_inventree import InvenTreeWms
+from shelfscan.errors import WmsRejected
+from shelfscan.evaluation.faulty_wms import FaultyTransport
+from shelfscan.evaluation.inventree_models import InvenTreeError, InvenTreeSystem
+from shelfscan.evaluation.inventree_stub import TOKEN, InvenTreeStub
+from shelfscan.evaluation.sync_campaign import FaultNight
+from shelfscan.model.bundle import WmsLocation
+from shelfscan.model.catalogue import Catalogue
+from shelfscan.ports import Ledger
+from shelfscan.wms.port import StockRow
+
+
+class InvenTreeTill(InvenTreeWms):
+    """A client of a stand-in, and the till beside it."""
+
+    def __init__(
+        self,
+        system: InvenTreeSystem,
+        rows: Sequence[WmsLocation],
+        line: Callable[[InvenTreeStub], httpx.BaseTransport] = lambda stub: stub,
+        *,
+        token: str = TOKEN,
+        page: int = 2000,
+        listed: bool = True,
+    ) -> None:
+        self.system, self.rows, self.listed = system, tuple(rows), listed
+        self.stub = InvenTreeStub(system, listed=listed)
+        # A name of its own for each process: the lock of one writer goes by it.
+        url = f"http://inventree-{os.getpid()}.test"
+        super().__init__(url, token, rows, zone=system.zone, transport=line(self.stub), page=page, sleep=self.waited)
+
+    def waited(self, seconds: float) -> None:
+        """Nothing happens while it waits for a change that is being carried out: here each is done when it is answered."""
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[WmsLocation], catalogue: Catalogue, clock: Callable[[], int] = time.time_ns, *, listed: bool = True
+    ) -> InvenTreeTill:
+        """A new stand-in with this stock."""
+        return cls(InvenTreeSystem(rows, catalogue, clock), rows, listed=listed)
+
+    def post_movement(self, location_code: str, sku: str, delta: float, *, moved_at_ns: int | None = None) -> None:
+        """Pieces come or go. Raises `WmsRejected`."""
+        try:
+            self.system.sell(location_code, sku, delta, moved_at_ns)
+        except InvenTreeError as e:
+            raise WmsRejected(str(e)) from e
+
+
+class _Books(InvenTreeTill):
+    """What a night compares with: a place whose stock item was deleted when it was sold out has nothing."""
+
+    def pull_stock(self) -> list[StockRow]:
+        """Every mapped pair, and what it has."""
+        found = {(s.location_code, s.sku): s for s in super().pull_stock()}
+        return [found.get((r.location_code, r.sku), StockRow(r.location_code, r.sku, 0.0, "")) for r in self.rows]
+
+
+class _Line(FaultyTransport):
+    """The shared faults, most of them where something changes, and answers that are JSON and nonsense."""
+
+    KINDS = (*FaultyTransport.KINDS, "doubled", "late", "late", "nonsense before", "nonsense after")
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it, or let something happen to it."""
+        whole = self._p
+        if request.method == "GET":
+            self._p = whole / 10  # a line is some twenty requests, most of which read
+        else:
+            for _ in range(3):
+                self._meanwhile()
+        try:
+            return super().handle_request(request)
+        finally:
+            self._p = whole
+
+
+class FaultyInvenTree(InvenTreeTill):
+    """The same system over a line that fails."""
+
+    def __init__(self, till: InvenTreeTill, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
+        def line(stub: InvenTreeStub) -> _Line:
+            self.transport = _Line(rng, p_fault, meanwhile, stub)
+            return self.transport
+
+        super().__init__(till.system, till.rows, line, page=7, listed=till.listed)
+
+    @property
+    def faults(self) -> int:
+        """How often something went wrong on the line."""
+        return self.transport.faults
+
+    def deliver_late(self) -> None:
+        """What was stuck on the line arrives after all."""
+        self.transport.deliver_late()
+
+
+def night(seed: int, ledger: Ledger) -> FaultNight:
+    """A night; in every third some stock items are deleted when they are sold out."""
+
+    def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> InvenTreeTill:
+        deletes, told = (lambda pk: seed % 3 == 0 and pk % 2 == 0), (lambda pk: pk % 3 == 0)
+        system = InvenTreeSystem(rows, catalogue, clock, deletes=deletes, told=told)
+        return _Books(system, rows, listed=bool(seed % 2))
+
+    def line(till: InvenTreeTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultyInvenTree:
+        return FaultyInvenTree(till, rng, p, meanwhile)
+
+    return FaultNight(seed, build, ledger, line, floor=True)
