@@ -91,14 +91,14 @@ def targets(ids: Tensor) -> tuple[Tensor, Tensor]:
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
     """Endless spoiled batches."""
 
-    def __init__(self, pool: Path, photos: list[Path], count: int, seed: int) -> None:
+    def __init__(self, pool: list[Path], photos: list[Path], count: int, seed: int) -> None:
         self.pool, self.photos, self.count, self.seed = pool, photos, count, seed
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         cv2.setNumThreads(1)
         worker = get_worker_info()
-        data = np.load(self.pool)
-        pictures, ids = data["pictures"], data["ids"]
+        pools = [np.load(p) for p in self.pool]
+        pictures, ids = (np.concatenate([p[k] for p in pools]) for k in ("pictures", "ids"))
         photos = photographs(self.photos)
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         while True:
@@ -132,7 +132,7 @@ def judge(net: PeopleNet, pool: Path, device: str = "cpu") -> dict[str, float]:
 
 def main() -> None:
     p = argparse.ArgumentParser(description="Train the network that finds people.")
-    p.add_argument("--pool", type=Path, required=True)
+    p.add_argument("--pool", type=Path, nargs="+", required=True)
     p.add_argument("--val", type=Path, required=True)
     p.add_argument("--photos", type=Path, nargs="+", required=True)
     p.add_argument("--minutes", type=float, default=15)
