@@ -39,20 +39,18 @@ class TrytonTill(TrytonWms):
         self, wanted: dict[tuple[str, str], float], number: str, codes: dict[str, int], products: dict[str, int]
     ) -> None:
         """Make the stock what is wanted, all in one call."""
-        if not self._context:
-            self._login()
         values = [
             {
                 "number": f"{number} {n}",
                 "location": codes[code],
-                "company": self._context.get("company"),
+                "company": self.rpc.company(),
                 "empty_quantity": "keep",
                 "lines": [["create", [{"product": products[sku], "quantity": units}]]],
             }
             for n, ((code, sku), units) in enumerate(wanted.items())
         ]
-        made = self._rpc("model.stock.inventory.create", values, changes=True)
-        self._rpc("model.stock.inventory.confirm", made, changes=True)
+        made = self.rpc.call("model.stock.inventory.create", values, changes=True)
+        self.rpc.call("model.stock.inventory.confirm", made, changes=True)
 
 
 @dataclass(frozen=True)

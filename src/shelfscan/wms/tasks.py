@@ -95,7 +95,7 @@ def answers(
     mapping: Sequence[WmsLocation],
     stock: Collection[tuple[str, str]] = (),
 ) -> list[TaskAnswer]:
-    """What a sync's lines say to each task. ``stock``: location and product of what the system has more or less than none of."""
+    """What a sync's lines say to each task. ``stock``: location and product of all that the system has any of."""
     by_code: dict[str, list[SyncLine]] = {}
     for line in lines:
         by_code.setdefault(line.location_code, []).append(line)
