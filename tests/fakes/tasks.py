@@ -140,8 +140,10 @@ class Asks:
         return [t.ref for t in self.client.pull_tasks()]
 
     def stock(self) -> dict[tuple[str, str], float]:
-        """What is there, by location and product."""
-        return {(self.plain(s.location_code), self.plain(s.sku)): s.on_hand for s in self.client.pull_stock()}
+        """What is there of these tests, by location and product."""
+        mine = {(r.location_code, r.sku) for r in ROWS}
+        found = {(self.plain(s.location_code), self.plain(s.sku)): s.on_hand for s in self.client.pull_stock()}
+        return {pair: units for pair, units in found.items() if pair in mine}
 
     def counts(self) -> int:
         """Movements of counts of ours on the locations of these tests."""

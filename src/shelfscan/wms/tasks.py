@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.wms.report import SyncLine, TaskAnswer
-from shelfscan.wms.rules import to_ns
+from shelfscan.wms.rules import NS, to_ns
 
 #: Outcomes that answer a task.
 ANSWERED = ("equal", "posted")
@@ -123,7 +123,7 @@ def _missing(t: CountTask, found: Sequence[SyncLine], stock: Collection[tuple[st
     for x in found:
         if x.outcome not in ANSWERED:
             yield f"{x.sku}: {x.outcome}: {x.reason}"
-        elif t.asked_ns and (to_ns(x.observed_at) or 0) < t.asked_ns:
+        elif t.asked_ns and (to_ns(x.observed_at) or 0) + NS <= t.asked_ns:  # lines tell whole seconds, cut off
             yield f"{x.sku}: was counted before it was asked for"
     counted = {x.sku for x in found}
     if not found and not t.products:
