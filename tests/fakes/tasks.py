@@ -158,11 +158,11 @@ class Asks:
         rows: tuple[WmsLocation, ...] | None = None,
         unseen: tuple[str, ...] = (),
         mission: str = "m1",
-        client: Any = None,
+        at: int | None = None,
         **options: Any,
     ) -> SyncReport:
         """What a night says to the tasks."""
-        at = self.now() if self.wall else T0
+        at = at or (self.now() if self.wall else T0)
         rows = self.rows if rows is None else rows
         facts: dict[str, Any] = {"observed_at": iso_utc(at)}
         hidden: dict[str, Any] = {"status": BinStatus.UNSEEN, "reason": "occluded"}
@@ -170,4 +170,4 @@ class Asks:
         policy = ApprovalPolicy(auto_post=auto, **({"movement_margin_s": 0.0} if self.wall else {}))
         taken = replace(stock_map(*bins, mission_id=mission), created_at=iso_utc(at))
         options = {"now_ns": self.now(), "sleep": lambda s: None, **options}
-        return sync_run(taken, bundle(rows), ledger, client or self.client, policy, mission_id=mission, **options)
+        return sync_run(taken, bundle(rows), ledger, self.client, policy, mission_id=mission, **options)

@@ -45,7 +45,7 @@ class FolderTasks:
                 out.append(CountTask(name, "?", problem=str(e)))
         for row in rows:
             task = _task(row)
-            said = {k: v for k, v in row.items() if k != "@"}
+            said = {k: v for k, v in row.items() if v and k != "@"}
             before = found.get(task.ref)
             if _file_of(task.ref) in answered and not task.problem:
                 continue

@@ -4,7 +4,7 @@ A request is never confirmed and no quantity is ever put into it: our own invent
 and a confirmed request would post its difference once more, to what was expected when it was last saved. A request that is
 answered is cancelled, which moves nothing, with the answer behind its number.
 
-For the same reason nothing is posted where a person has entered a count and not confirmed it, and the expected quantities of
+For the same reason nothing is posted at a location where a person is counting, and the expected quantities of
 open requests are brought up to date after a post.
 """
 
@@ -16,7 +16,7 @@ from datetime import date, datetime
 from typing import Any
 
 from shelfscan.adapters.tryton_rpc import TrytonRpc, ns_of
-from shelfscan.errors import WmsConflict
+from shelfscan.errors import WmsConflict, WmsRejected
 from shelfscan.wms.tasks import CountTask
 
 #: Numbers of our own inventories: a count document's key and a line.
@@ -44,7 +44,13 @@ class TrytonTasks:
 
     def close(self, ref: str, text: str) -> None:
         """Cancel a request; one that is no draft any more is left alone. Raises `WmsConflict` where somebody works in it."""
-        request = int(ref)
+        try:
+            self._close(int(ref), text)
+        except (WmsConflict, WmsRejected):
+            # Tryton refuses what a doubled request has done already, and what somebody saved since it was read.
+            self._close(int(ref), text)
+
+    def _close(self, request: int, text: str) -> None:
         found = self._rpc.read("stock.inventory", [["id", "=", request], ["state", "=", "draft"]], _FIELDS)
         if not found:
             return
@@ -58,13 +64,15 @@ class TrytonTasks:
             self._rpc.call("model.stock.inventory.write", [request], {"number": said}, changes=True, context=once)
         self._rpc.call("model.stock.inventory.cancel", [request], changes=True)
 
-    def busy(self, places: Collection[int]) -> dict[tuple[int, int], str]:
-        """Locations and products that a person has counted and not confirmed, with the number of the inventory."""
+    def busy(self, places: Collection[int]) -> dict[int, str]:
+        """Locations where a person has entered a count and not confirmed it, with the number of the inventory.
+
+        The whole location, for what is posted now is not expected there by lines that are counted next.
+        """
         where = [["inventory.state", "=", "draft"], ["inventory.location", "in", list(places)], ["quantity", "!=", None]]
-        lines = self._rpc.read("stock.inventory.line", where, ["inventory", "product"]) if places else []
+        lines = self._rpc.read("stock.inventory.line", where, ["inventory"]) if places else []
         drafts = self._theirs([["id", "in", sorted({int(x["inventory"]) for x in lines})]]) if lines else {}
-        found = [(drafts[int(x["inventory"])], int(x["product"])) for x in lines if int(x["inventory"]) in drafts]
-        return {(int(d["location"]), product): str(d["number"] or d["id"]) for d, product in found}
+        return {int(d["location"]): str(d["number"] or d["id"]) for d in drafts.values()}
 
     def refresh(self, places: Collection[int]) -> None:
         """Let open requests expect what is there now: Tryton does it at every save, and its counting wizard saves none."""

@@ -250,7 +250,7 @@ class TrytonWms:
         for move_id, pair, _, _ in self._moves([], {(x.location_code, x.sku) for x in doc.lines}):
             newest[pair] = max(newest.get(pair, 0), move_id)
         lines = {x.line_no: x for x in doc.lines}
-        codes, products = self.known()
+        codes, _ = self.known()
         busy = self._tasks.busy({codes[x.location_code] for x in doc.lines if x.location_code in codes})
         confirm, cancel, rename = [], [], {}
         for i in drafts:
@@ -260,14 +260,14 @@ class TrytonWms:
                 continue
             settled.add(i.line_no)
             have, version = expected.get(i.inventory_id, 0.0), newest.get((x.location_code, x.sku), 0)
-            theirs = busy.get((codes.get(x.location_code, 0), products.get(x.sku, 0)))
+            theirs = busy.get(codes.get(x.location_code, 0))
             if theirs is None and have == x.expected_qty and str(version) == x.expected_version:
                 confirm.append(i.inventory_id)
                 continue
             cancel.append(i.inventory_id)
             why = f"on hand was {have:g} when it was saved, {x.expected_qty:g} was read"
             if theirs is not None:
-                why = f"somebody entered a count in inventory {theirs} and has not confirmed it; both would post the difference"
+                why = f"somebody counts there in inventory {theirs}, not confirmed yet; both would post the difference"
             rename[i.inventory_id] = f"{doc.doc_id}/{i.line_no} conflict: {why}"
         if rename:
             # One call: either all carry their reason or none does.
