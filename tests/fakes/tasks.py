@@ -58,7 +58,6 @@ class Asks:
             self.client = SapTill.of(ROWS, catalogue, self.now)
         elif self.kind == "folder":
             system = FolderSystem(folder / "wms", ROWS, catalogue, self.now)
-            (system.root / "answers").mkdir()
             files = request.getfixturevalue("sshd").exchange(system.root) if kind == "folder-sftp" else None
             self.client = FolderTill(system, ROWS, files=files)
         else:

@@ -35,6 +35,13 @@ class TrytonTill(TrytonWms):
         """One location's stock."""
         return [r for r in self.pull_stock() if r.location_code == location_code]
 
+    def ask(self, location_code: str, sku: str) -> list[str]:
+        """A person asks for a count with a draft inventory; the task's name."""
+        codes, products = self.known()
+        line = {"product": products[sku]}
+        values = {"location": codes[location_code], "company": self.rpc.company(), "lines": [["create", [line]]]}
+        return [str(n) for n in self.rpc.call("model.stock.inventory.create", [values], changes=True)]
+
     def set_stock(
         self, wanted: dict[tuple[str, str], float], number: str, codes: dict[str, int], products: dict[str, int]
     ) -> None:
@@ -135,9 +142,13 @@ class _Renamed:
         """See `TrytonTill`."""
         self._client.post_movement(self._where[location_code], self._what[sku], delta)
 
+    def ask(self, location_code: str) -> list[str]:
+        """See `TrytonTill`."""
+        return self._client.ask(self._where[location_code], self._what[f"S{location_code[1:]}"])
+
     def __getattr__(self, name: str) -> object:
         inner = getattr(self._client, name)
-        if name in ("pull_locations", "pull_stock", "pull_products", "pull_movements"):
+        if name in ("pull_locations", "pull_stock", "pull_products", "pull_movements", "pull_tasks"):
 
             def pulled(*args: object) -> list[object]:
                 out: list[object] = []
