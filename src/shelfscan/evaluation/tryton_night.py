@@ -102,6 +102,9 @@ class TrytonServer:
             made.append(real)
             seeded = self.client(real)
             codes, products = seeded.known(fresh=True)
+            drafts = seeded.rpc.read("stock.inventory", [["state", "=", "draft"]], [])
+            if drafts:  # what another night left open
+                seeded.rpc.call("model.stock.inventory.cancel", [int(d["id"]) for d in drafts], changes=True)
             seeded.set_stock({(r.location_code, r.sku): r.on_hand for r in real}, f"seed {time.time_ns()}", codes, products)
             time.sleep(0.05)  # the night begins after its stock is there
             return _Renamed(seeded, where, what)
