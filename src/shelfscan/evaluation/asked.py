@@ -11,8 +11,9 @@ from shelfscan.errors import WmsTransient, WmsUnknown
 from shelfscan.evaluation.faulty_wms import FaultyLine, Killed
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.stock import BinState, BinStatus
-from shelfscan.wms.report import SyncLine
-from shelfscan.wms.tasks import ANSWERED, CountTask
+from shelfscan.wms.port import StockRow
+from shelfscan.wms.report import SyncReport
+from shelfscan.wms.tasks import ANSWERED, MOVED, CountTask
 
 
 class Asked:
@@ -25,14 +26,24 @@ class Asked:
         self._wms = wms
         self._code_of = {ref: code for code in codes for ref in ask(code)} if ask else {}
 
-    def check(self, counted: Mapping[str, SyncLine], bins: Mapping[str, BinState]) -> Counter[str]:
-        """``misanswered``: closed by what was not counted, or open although its count stands in the system."""
+    def check(self, report: SyncReport, bins: Mapping[str, BinState], first: Mapping[str, StockRow]) -> Counter[str]:
+        """``misanswered``: closed by what was not counted, or open although its count stands in the system.
+
+        ``first``: what there was when the shelves were looked at, which is what a count agrees with or not.
+        """
         found: Counter[str] = Counter(answered=0, misanswered=0)
+        counted, said = {x.location_code: x for x in report.lines}, {t.ref: t.text for t in report.tasks}
         left = {t.ref for t in self._wms.pull_tasks()} if self._code_of else set()
         for ref, code in self._code_of.items():
-            answers = counted[code].outcome in ANSWERED and bins[code].status is not BinStatus.UNSEEN
-            found["answered"] += ref not in left
-            found["misanswered"] += answers != (ref not in left)
+            line, closed = counted[code], ref not in left
+            seen = bins[code].status is not BinStatus.UNSEEN and line.scope == "shelf"
+            answers = seen and (line.outcome == "posted" or bins[code].units == first[code].on_hand)
+            found["answered"] += closed
+            if closed:
+                found["misanswered"] += not answers
+            else:
+                # The last look at a line may have been disturbed by a sale; then another sync is due.
+                found["misanswered"] += answers and line.outcome in ANSWERED and MOVED not in said.get(ref, "")
         return found
 
 

@@ -186,7 +186,7 @@ class FaultNight:
             found["posted"] += len(counts)
             found["held"] += counted[code].outcome in ("held", "recount")
         found["left"] += sum(not e.final for e in outbox.entries(self.store_ledger.read(), "m1", report.wms).values())
-        found.update(self.asked.check(counted, self.bins))
+        found.update(self.asked.check(report, self.bins, self.first))
         found["faults"] += self.line.faults
         return found
 

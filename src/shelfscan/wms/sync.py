@@ -138,8 +138,7 @@ class _Sync:
                     self._queue([x for x in lines if x.outcome is Outcome.POST and x.line_id not in self._taken()], tasks)
                     self._deliver_all()
                 if tasks:
-                    stock = [pair for pair, row in view.stock.items() if row.on_hand] if view else []
-                    answered = answers(tasks, self._report(lines, view, "", dry_run).lines, self._bundle.wms, stock)
+                    answered = self._answers(tasks, self._report(lines, view, "", dry_run).lines, view)
                     answered = answered if dry_run else self._close(answered)
         except WmsError as e:
             trouble = str(e) or type(e).__name__
@@ -147,6 +146,23 @@ class _Sync:
         if not dry_run:
             self._remember(report)
         return report
+
+    def _answers(self, tasks: Sequence[CountTask], lines: Sequence[SyncLine], view: WmsView | None) -> list[TaskAnswer]:
+        """What the lines say to each task.
+
+        What moves between the pulls of stock and of movements makes a line look as if it agreed, or not. No post comes of that,
+        for the version is another; a task would be closed by it. So stock is asked for once more, and agreeing counts only
+        where it stood still.
+        """
+        if view is None:
+            return answers(tasks, lines, self._bundle.wms)
+        agrees = {(x.location_code, x.sku) for x in lines if x.outcome == "equal"}
+        moved: set[tuple[str, str]] = set()
+        if any(t.covers(*pair) for t in tasks for pair in agrees):
+            now = {(s.location_code, s.sku): s.version for s in self._patiently(self._client.pull_stock)}
+            moved = {pair for pair in agrees if pair not in view.stock or now.get(pair) != view.stock[pair].version}
+        stock = [pair for pair, row in view.stock.items() if row.on_hand]
+        return answers(tasks, lines, self._bundle.wms, stock, moved)
 
     def _close(self, answered: Sequence[TaskAnswer]) -> list[TaskAnswer]:
         """Tell the system which of its tasks are done; told twice, after a kill, it changes nothing.

@@ -16,6 +16,8 @@ from shelfscan.wms.rules import NS, to_ns
 
 #: Outcomes that answer a task.
 ANSWERED = ("equal", "posted")
+#: Why a count that seemed to agree answers nothing yet; the next sync tells.
+MOVED = "moved while it was compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,12 @@ def answers(
     lines: Iterable[SyncLine],
     mapping: Sequence[WmsLocation],
     stock: Collection[tuple[str, str]] = (),
+    moved: Collection[tuple[str, str]] = (),
 ) -> list[TaskAnswer]:
-    """What a sync's lines say to each task. ``stock``: location and product of all that the system has any of."""
+    """What a sync's lines say to each task.
+
+    ``stock``: location and product of all that the system has any of; ``moved``: of what moved while it was compared.
+    """
     by_code: dict[str, list[SyncLine]] = {}
     for line in lines:
         by_code.setdefault(line.location_code, []).append(line)
@@ -105,7 +111,7 @@ def answers(
     for t in tasks:
         found = [x for x in by_code.get(t.location_code, ()) if t.covers(x.location_code, x.sku)]
         problem = problem_of(t, mapping)
-        missing = list(_missing(t, found, stock))
+        missing = list(_missing(t, found, stock, moved))
         if problem:
             counted = ", ".join(f"{x.sku} {x.counted}" for x in found if x.counted is not None)
             state, text = "open", f"{problem}; counted: {counted}" if counted else problem
@@ -118,11 +124,15 @@ def answers(
     return out
 
 
-def _missing(t: CountTask, found: Sequence[SyncLine], stock: Collection[tuple[str, str]]) -> Iterable[str]:
+def _missing(
+    t: CountTask, found: Sequence[SyncLine], stock: Collection[tuple[str, str]], moved: Collection[tuple[str, str]]
+) -> Iterable[str]:
     """What still has to be counted for a task to be done."""
     for x in found:
         if x.outcome not in ANSWERED:
             yield f"{x.sku}: {x.outcome}: {x.reason}"
+        elif x.outcome == "equal" and (x.location_code, x.sku) in moved:
+            yield f"{x.sku}: stock {MOVED}"
         elif t.asked_ns and (to_ns(x.observed_at) or 0) + NS <= t.asked_ns:  # lines tell whole seconds, cut off
             yield f"{x.sku}: was counted before it was asked for"
     counted = {x.sku for x in found}
