@@ -124,12 +124,12 @@ def test_what_moves_while_it_is_compared_answers_nothing(asks: Asks) -> None:
         return pull(since_ns)
 
     asks.client.pull_movements = delivered
-    ledger = MemoryLedger()
-    report = asks.sync(ledger)
+    ledger, at = MemoryLedger(), asks.now() if asks.wall else None
+    report = asks.sync(ledger, at=at)
     assert next(x for x in report.lines if x.sku == asks.name("A")).outcome == "equal"
     assert states(report, refs) == {"open"} and asks.open() == refs
     assert "moved while it was compared" in report.tasks[0].text or not asks.closes
-    assert states(asks.sync(ledger), refs) == {"open"} and asks.open() == refs
+    assert states(asks.sync(ledger, at=at), refs) == {"open"} and asks.open() == refs
 
 
 def test_what_nobody_maps_is_said_and_the_rest_goes_through(asks: Asks) -> None:

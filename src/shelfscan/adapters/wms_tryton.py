@@ -11,15 +11,15 @@ is one writer, and of drafts that a doubled request left behind the oldest is us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 import httpx
 
 from shelfscan.adapters.tryton_rpc import TrytonRpc, ns_of, written
+from shelfscan.adapters.tryton_stock import NOTHING, TrytonStock
 from shelfscan.adapters.tryton_tasks import OURS, TrytonTasks
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsError, WmsRejected, WmsUnknown
@@ -66,10 +66,9 @@ class TrytonWms:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.rpc = TrytonRpc(url, database, user, password, timeout_s=timeout_s, transport=transport)
-        self._tasks = TrytonTasks(self.rpc)
+        self._read, self._tasks = TrytonStock(self.rpc), TrytonTasks(self.rpc)
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
-        self._ids: tuple[dict[str, int], dict[str, int]] | None = None
 
     def capabilities(self) -> Capabilities:
         """See `WmsClient.capabilities`."""
@@ -88,23 +87,19 @@ class TrytonWms:
         return [WmsProduct(str(r["code"]), gtin14(codes.get(int(r["id"]), "")), str(r["name"])) for r in rows if r["code"]]
 
     def pull_stock(self) -> list[StockRow]:
-        """See `WmsClient.pull_stock`; a version is the number of the last move."""
+        """See `WmsClient.pull_stock`; a version is the number of the last move, or of the period that it is closed in."""
         codes, products = self.known(fresh=True)
-        on_hand: dict[tuple[str, str], float] = {}
-        version: dict[tuple[str, str], int] = {}
-        for move_id, pair, delta, _ in self._moves([]):
-            on_hand[pair] = on_hand.get(pair, 0.0) + delta
-            version[pair] = max(version.get(pair, 0), move_id)
+        stock = self._read.stock()
         here = {p for p in self._pairs if p[0] in codes and p[1] in products}
-        return [StockRow(c, s, on_hand.get((c, s), 0.0), str(version.get((c, s), 0))) for c, s in sorted(here | set(on_hand))]
+        return [StockRow(c, s, *stock.get((c, s), NOTHING)) for c, s in sorted(here | set(stock))]
 
     def pull_movements(self, since_ns: int) -> list[Movement]:
         """See `WmsClient.pull_movements`; a move's time is when it was last written."""
         since = datetime.fromtimestamp(since_ns / 1e9, timezone.utc)
         # Tryton keeps whole seconds or less: a second earlier is asked for, and what is older is left out here.
         domain = ["OR", [["write_date", ">=", written(since, -2)]], [["create_date", ">=", written(since, -2)]]]
-        found = list(self._moves([domain]))
-        names = self._references([row for *_, row in found])
+        found = list(self._read.moves([domain]))
+        names = self._read.references([row for *_, row in found])
         out = []
         for _, (code, sku), delta, row in found:
             number = names.get(str(row["origin"] or ""), "")
@@ -246,9 +241,7 @@ class TrytonWms:
                 ["inventory", "expected_quantity"],
             )
         }
-        newest: dict[tuple[str, str], int] = {}
-        for move_id, pair, _, _ in self._moves([], {(x.location_code, x.sku) for x in doc.lines}):
-            newest[pair] = max(newest.get(pair, 0), move_id)
+        stock = self._read.stock({(x.location_code, x.sku) for x in doc.lines})
         lines = {x.line_no: x for x in doc.lines}
         codes, _ = self.known()
         busy = self._tasks.busy({codes[x.location_code] for x in doc.lines if x.location_code in codes})
@@ -259,9 +252,9 @@ class TrytonWms:
                 cancel.append(i.inventory_id)  # a wrong line, or a second draft of one
                 continue
             settled.add(i.line_no)
-            have, version = expected.get(i.inventory_id, 0.0), newest.get((x.location_code, x.sku), 0)
+            have, version = expected.get(i.inventory_id, 0.0), stock.get((x.location_code, x.sku), NOTHING)[1]
             theirs = busy.get(codes.get(x.location_code, 0))
-            if theirs is None and have == x.expected_qty and str(version) == x.expected_version:
+            if theirs is None and have == x.expected_qty and version == x.expected_version:
                 confirm.append(i.inventory_id)
                 continue
             cancel.append(i.inventory_id)
@@ -283,49 +276,6 @@ class TrytonWms:
             except WmsError:
                 pass  # the counts are posted; that they are must not be in doubt for this
 
-    # Reading
-
     def known(self, fresh: bool = False) -> tuple[dict[str, int], dict[str, int]]:
         """Ids of storage locations by code, and of products by code."""
-        if self._ids is None or fresh:
-            places = self.rpc.read("stock.location", [["type", "=", "storage"], ["code", "!=", None]], ["code"])
-            products = self.rpc.read("product.product", [["code", "!=", None]], ["code"])
-            self._ids = (
-                {str(r["code"]): int(r["id"]) for r in places if r["code"]},
-                {str(r["code"]): int(r["id"]) for r in products if r["code"]},
-            )
-        return self._ids
-
-    def _moves(
-        self, domain: Sequence[Any], pairs: Iterable[tuple[str, str]] | None = None
-    ) -> Iterable[tuple[int, tuple[str, str], float, dict[str, Any]]]:
-        """Done moves as (number, (location, product), pieces more, the row), by number; twice where both ends are ours."""
-        codes, products = self.known()
-        chosen = set(pairs) if pairs is not None else None
-        names = {v: k for k, v in codes.items() if chosen is None or any(c == k for c, _ in chosen)}
-        skus = {v: k for k, v in products.items() if chosen is None or any(s == k for _, s in chosen)}
-        if not names or not skus:
-            return
-        at = ["OR", [["from_location", "in", list(names)]], [["to_location", "in", list(names)]]]
-        wanted = [["state", "=", "done"], at, *domain]
-        if chosen is not None:
-            wanted.append(["product", "in", list(skus)])
-        fields = ["product", "internal_quantity", "from_location", "to_location", "write_date", "create_date", "origin"]
-        for row in self.rpc.read("stock.move", wanted, fields):
-            for side, sign in (("from_location", -1.0), ("to_location", 1.0)):
-                pair = (names.get(row[side], ""), skus.get(row["product"], ""))
-                if all(pair) and (chosen is None or pair in chosen):
-                    yield int(row["id"]), pair, sign * float(row["internal_quantity"]), row
-
-    def _references(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        """Numbers of the inventories that moves come from, by the move's origin."""
-        origins = {str(r["origin"]) for r in rows if str(r["origin"] or "").startswith("stock.inventory.line,")}
-        ids = sorted(int(o.partition(",")[2]) for o in origins)
-        if not ids:
-            return {}
-        lines = self.rpc.read("stock.inventory.line", [["id", "in", ids]], ["inventory"])
-        wanted = sorted({int(r["inventory"]) for r in lines})
-        numbers = {
-            int(r["id"]): str(r["number"] or "") for r in self.rpc.read("stock.inventory", [["id", "in", wanted]], ["number"])
-        }
-        return {f"stock.inventory.line,{r['id']}": numbers.get(int(r["inventory"]), "") for r in lines}
+        return self._read.known(fresh)
