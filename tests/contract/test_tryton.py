@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from fakes.tryton import running
 
 from shelfscan.adapters.wms_tryton import TrytonWms
 from shelfscan.errors import WmsAuth, WmsRejected
 from shelfscan.evaluation.sync_campaign import WRONG, campaign
 from shelfscan.evaluation.tryton_night import TrytonServer, TrytonTill
 from shelfscan.model.bundle import WmsLocation
-from shelfscan.paths import ROOT
 from shelfscan.wms.document import CountDocument, CountLine
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -26,28 +21,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    # Not in pytest's folder: that is closed to the user that PostgreSQL runs as when this one is root.
-    folder = Path(tempfile.mkdtemp(prefix="shelfscan-tryton-"))
-    folder.chmod(0o755)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    script = ROOT / "scripts" / "tryton_server.sh"
-    options = ["--postgresql"] if request.param == "postgresql" else []
-    try:
-        # Into a file: a server that was left running would keep a pipe open.
-        with (folder / "said").open("w") as said:
-            command = [script, *options, folder, str(port), ROOT / "maps" / "demo"]
-            done = subprocess.run(command, stdout=said, stderr=said, timeout=600)
-        text = (folder / "said").read_text().strip()
-        if done.returncode == 77:
-            pytest.skip(text)
-        logs = "\n".join(p.read_text()[-2000:] for p in sorted(folder.glob("*.log")))
-        assert done.returncode == 0, f"the test server did not start: {text}\n{logs}"
-        yield text.splitlines()[-1]
-    finally:
-        subprocess.run([script, "--stop", folder], check=True, timeout=60)
-        shutil.rmtree(folder)
+    with running(postgresql=request.param == "postgresql") as found:
+        yield found
 
 
 @pytest.fixture

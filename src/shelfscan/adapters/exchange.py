@@ -1,11 +1,12 @@
 """Where files are exchanged with a system that reads and writes a folder: here, the folder of this computer.
 
-`exchange_sftp` is the same on an SFTP server. Folders are ``in``, ``out`` and ``done`` below one root, and names have no path
-in them, so that nothing is ever read or written elsewhere.
+`exchange_sftp` is the same on an SFTP server. Folders are ``in``, ``out``, ``done`` and ``answers`` below one root, and names
+have no path in them, so that nothing is ever read or written elsewhere.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,10 @@ class Exchange(Protocol):
 
     def read(self, folder: str, name: str) -> bytes | None:
         """The whole file, or None when there is none. Raises `WmsError`; `WmsTransient` where asking again may help."""
+        ...
+
+    def names(self, folder: str, prefix: str) -> list[str]:
+        """Names that begin so and end in ``.csv``, in order; none where there is no such folder. Raises `WmsError`."""
         ...
 
     def write(self, folder: str, name: str, data: bytes) -> None:
@@ -54,6 +59,17 @@ class LocalExchange:
             return None
         except OSError as e:
             raise WmsError(f"{path}: cannot be read: {e.strerror}") from e
+
+    def names(self, folder: str, prefix: str) -> list[str]:
+        """See `Exchange.names`."""
+        path = self._root / folder
+        try:
+            found = os.listdir(path)
+        except FileNotFoundError:
+            return []
+        except OSError as e:
+            raise WmsError(f"{path}: cannot be read: {e.strerror}") from e
+        return sorted(n for n in found if n.startswith(prefix) and n.endswith(".csv"))
 
     def write(self, folder: str, name: str, data: bytes) -> None:
         """See `Exchange.write`."""

@@ -122,6 +122,16 @@ class SftpExchange:
             return None
         raise WmsError(f"{self.where(folder, name)}: cannot be read: {done.text}")
 
+    def names(self, folder: str, prefix: str) -> list[str]:
+        """See `Exchange.names`; a folder that may not be read looks like none. ``prefix``: letters and dashes."""
+        with tempfile.TemporaryDirectory(prefix="shelfscan-sftp-") as here:
+            done = self._run(Path(here), f'cd "{self._place.path}"', f"-ls -1 {folder}/{prefix}*.csv")
+        if done.refused:
+            raise WmsTransient(f"{self.address}: no such folder, or it cannot be entered: {done.text}")
+        if not done.ok:
+            raise self._lost(done)
+        return sorted(x.strip().rpartition("/")[2] for x in done.output)
+
     def write(self, folder: str, name: str, data: bytes) -> None:
         """See `Exchange.write`."""
         mine = f".shelfscan-{re.sub(r'[^A-Za-z0-9-]', '-', socket.gethostname())}-"

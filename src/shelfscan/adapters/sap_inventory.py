@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -79,6 +79,19 @@ class SapInventory:
         names = dict.fromkeys((str(r["FiscalYear"]), str(r["PhysicalInventoryDocument"])) for r in rows)
         found = self._headers([equals(FiscalYear=y, PhysicalInventoryDocument=n) for y, n in names])
         return [s for r in found for s in _sheets(r) if not s.posted]
+
+    def asked(self, places: Collection[tuple[str, str]]) -> list[tuple[dict[str, Any], list[Sheet]]]:
+        """Documents of others at these plants and storage locations that wait for a count, with the items that do."""
+        names: dict[tuple[str, str], None] = {}
+        waits = "PhysicalInventoryItemIsCounted eq false and PhysInvtryDifferenceIsPosted eq false"
+        waits += " and PhysInvtryItemIsDeleted eq false"
+        for chunk in chunks([equals(Plant=p, StorageLocation=s) for p, s in sorted(places)]):
+            where = f"{any_of(chunk)} and {waits}"
+            for r in self._sap.rows(SERVICE, ITEM, f"{_KEY},PhysicalInventoryDocumentItem", where=where):
+                names[str(r["FiscalYear"]), str(r["PhysicalInventoryDocument"])] = None
+        heads = self._headers([equals(FiscalYear=y, PhysicalInventoryDocument=n) for y, n in names])
+        found = ((h, [s for s in _sheets(h) if not s.counted and not s.posted]) for h in heads if not _ours(h)[0])
+        return [(h, sheets) for h, sheets in found if sheets]
 
     def behind(self, documents: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, str]]:
         """Kind and reference of movements by material document: counts of ours by their key, of others by their number."""

@@ -15,14 +15,14 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
 
 from shelfscan.adapters.exchange import Exchange
+from shelfscan.adapters.folder_csv import iso, number_of, rows_of, stamp_of
+from shelfscan.adapters.folder_tasks import FolderTasks
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsError, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.gtin import gtin14
-from shelfscan.model.times import from_iso, ns_of
 from shelfscan.wms.document import CountDocument
 from shelfscan.wms.port import (
     Capabilities,
@@ -35,6 +35,7 @@ from shelfscan.wms.port import (
     WmsPlace,
     WmsProduct,
 )
+from shelfscan.wms.tasks import CountTask
 
 OUT_COLUMNS = (
     *("key", "digest", "line_no", "location_code", "sku", "gtin14", "qty", "uom", "zero_confirmed"),
@@ -60,6 +61,7 @@ class FolderWms:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._files, self._wait_s, self._poll_s, self._sleep = files, answer_wait_s, poll_s, sleep
+        self._tasks = FolderTasks(files)
         self._scope = {r.location_code: r.scope for r in rows}
 
     def capabilities(self) -> Capabilities:
@@ -82,7 +84,7 @@ class FolderWms:
     def pull_stock(self) -> list[StockRow]:
         """See `WmsClient.pull_stock`."""
         return [
-            StockRow(r["location_code"], r["sku"], _number(r, "on_hand"), r["version"], _number(r, "backroom", "0"))
+            StockRow(r["location_code"], r["sku"], number_of(r, "on_hand"), r["version"], number_of(r, "backroom", "0"))
             for r in self._read("stock.csv", ("location_code", "sku", "on_hand", "version"))
         ]
 
@@ -90,7 +92,9 @@ class FolderWms:
         """See `WmsClient.pull_movements`."""
         columns = ("location_code", "sku", "delta", "moved_at", "kind")
         found = [
-            Movement(r["location_code"], r["sku"], _number(r, "delta"), _stamp(r), r["kind"], r.get("reference", ""))
+            Movement(
+                r["location_code"], r["sku"], number_of(r, "delta"), stamp_of(r, "moved_at"), r["kind"], r.get("reference", "")
+            )
             for r in self._read("movements.csv", columns)
         ]
         return [m for m in found if m.moved_at_ns >= since_ns]
@@ -102,7 +106,7 @@ class FolderWms:
         if data is None:
             return None
         lines = []
-        for r in _rows(self._files.where("done", name), data, ("line_no", "result")):
+        for r in rows_of(self._files.where("done", name), data, ("line_no", "result")):
             if r["result"] not in _RESULTS or not r["line_no"].isdigit():
                 raise WmsError(f"{r['@']}: expected a line_no and one of {', '.join(_RESULTS)}, found {r['result']!r}")
             result = next(x for x in _RESULTS if x == r["result"])
@@ -144,6 +148,14 @@ class FolderWms:
             return Health(False, str(e))
         return Health(True, f"folder {self._files.address}: {rows} stock records")
 
+    def pull_tasks(self) -> list[CountTask]:
+        """See `TaskSource.pull_tasks`."""
+        return self._tasks.open()
+
+    def close_task(self, ref: str, text: str) -> None:
+        """See `TaskSource.close_task`."""
+        self._tasks.close(ref, text)
+
     def writer(self) -> AbstractContextManager[None]:
         """See `WmsClient.writer`."""
         return local_writer(f"folder {self._files.address}", busy_s=0.5)
@@ -152,7 +164,7 @@ class FolderWms:
         where, data = self._files.where("in", name), self._files.read("in", name)
         if data is None:
             raise WmsTransient(f"{where}: missing; has the warehouse system exported it?")
-        return _rows(where, data, columns)
+        return rows_of(where, data, columns)
 
 
 def _file_of(key: str) -> str:
@@ -161,33 +173,13 @@ def _file_of(key: str) -> str:
     return f"{key}.csv"
 
 
-def _rows(where: str, data: bytes, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows with where they stand as ``@``. Raises `WmsError` for a wrong file."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise WmsError(f"{where}: cannot be read: {e}") from e
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [c for c in columns if c not in (reader.fieldnames or ())]
-    if missing:
-        raise WmsError(f"{where}: line 1: missing column {', '.join(missing)}")
-    out = []
-    for n, row in enumerate(reader, start=2):
-        clean = {k: v or "" for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)}
-        empty = [c for c in columns if not clean.get(c)]
-        if empty:
-            raise WmsError(f"{where}: line {n}: {', '.join(empty)} is empty")
-        out.append({**clean, "@": f"{where}: line {n}"})
-    return out
-
-
 def to_csv(doc: CountDocument) -> str:
     """A document as its file says it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(OUT_COLUMNS)
     for x in doc.lines:
-        observed = (_iso(x.observed_from_ns), _iso(x.observed_to_ns))
+        observed = (iso(x.observed_from_ns), iso(x.observed_to_ns))
         first = (doc.doc_id, doc.digest, x.line_no, x.location_code, x.sku, x.gtin14, x.qty, x.uom, int(x.zero_confirmed))
         writer.writerow((*first, f"{x.expected_qty:g}", x.expected_version, *observed, x.confidence))
     return text.getvalue()
@@ -196,23 +188,3 @@ def to_csv(doc: CountDocument) -> str:
 def _digest(data: bytes) -> str:
     row = next(csv.DictReader(io.StringIO(data.decode(errors="replace"))), {})
     return str(row.get("digest", ""))
-
-
-def _number(row: dict[str, str], column: str, empty: str = "") -> float:
-    text = row.get(column, "") or empty
-    try:
-        return float(text)
-    except ValueError:
-        raise WmsError(f"{row['@']}: {column} is {text!r}; expected a number") from None
-
-
-def _stamp(row: dict[str, str]) -> int:
-    text = row["moved_at"]
-    try:
-        return ns_of(from_iso(text))
-    except ValueError:
-        raise WmsError(f"{row['@']}: moved_at is {text!r}; expected an ISO-8601 time with its zone") from None
-
-
-def _iso(stamp_ns: int) -> str:
-    return datetime.fromtimestamp(stamp_ns / 1e9, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

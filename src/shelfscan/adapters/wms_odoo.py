@@ -25,12 +25,14 @@ import httpx
 
 from shelfscan.adapters.odoo_rpc import Api, OdooRpc
 from shelfscan.adapters.odoo_stock import Have, OdooStock, Pair, named
+from shelfscan.adapters.odoo_tasks import OdooTasks
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsConflict, WmsError, WmsRateLimited, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.gtin import gtin14
 from shelfscan.wms.document import CountDocument, CountLine
 from shelfscan.wms.port import Capabilities, Health, LineStatus, Movement, Receipt, StockRow, WmsPlace, WmsProduct
+from shelfscan.wms.tasks import CountTask
 
 WIZARD = "stock.inventory.adjustment.name"
 ROUNDS = 4
@@ -53,6 +55,7 @@ class OdooWms:
     ) -> None:
         self._odoo = OdooRpc(url, database, user, key, api=api, timeout_s=timeout_s, transport=transport)
         self._read = OdooStock(self._odoo, {r.location_code for r in rows})
+        self._tasks = OdooTasks(self._odoo, self._read, self._fence, self._package)
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
 
@@ -115,6 +118,14 @@ class OdooWms:
         except WmsError as e:
             return Health(False, str(e))
         return Health(True, f"Odoo {version} at {self._odoo.url}: {count} locations")
+
+    def pull_tasks(self) -> list[CountTask]:
+        """See `TaskSource.pull_tasks`: quants whose scheduled date has come."""
+        return self._tasks.open()
+
+    def close_task(self, ref: str, text: str) -> None:
+        """See `TaskSource.close_task`; Odoo has no place for ``text``."""
+        self._tasks.close(ref)
 
     def writer(self) -> AbstractContextManager[None]:
         """See `WmsClient.writer`. Odoo has no such lock: it holds for this computer."""

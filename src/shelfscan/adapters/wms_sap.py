@@ -24,12 +24,14 @@ import httpx
 from shelfscan.adapters.sap_inventory import SapInventory, Sheet, fingerprint
 from shelfscan.adapters.sap_odata import SapOData, SapRefused
 from shelfscan.adapters.sap_stock import Have, Master, SapStock, bare, told
+from shelfscan.adapters.sap_tasks import tasks_of, theirs
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsError, WmsRateLimited, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.gtin import gtin14
 from shelfscan.wms.document import CountDocument, CountLine
 from shelfscan.wms.port import Capabilities, Health, LineStatus, Movement, Receipt, StockRow, WmsPlace, WmsProduct
+from shelfscan.wms.tasks import CountTask
 
 ROUNDS = 6
 #: Pieces as SAP's languages write them.
@@ -126,6 +128,14 @@ class SapWms:
         except WmsError as e:
             return Health(False, str(e))
         return Health(True, f"SAP client {self._sap.client} at {self._sap.url}: {count} storage locations")
+
+    def pull_tasks(self) -> list[CountTask]:
+        """See `TaskSource.pull_tasks`: documents of planners that wait for a count. None can be closed by us."""
+        return tasks_of(self._sheets.asked({self._read.place(c) for c in self._scope}), self._read)
+
+    def close_task(self, ref: str, text: str) -> None:
+        """See `TaskSource.close_task`; always `WmsRejected`."""
+        raise WmsRejected(theirs(ref))
 
     def writer(self) -> AbstractContextManager[None]:
         """See `WmsClient.writer`. SAP has no such lock: it holds for this computer."""

@@ -11,19 +11,18 @@ is one writer, and of drafts that a doubled request left behind the oldest is us
 
 from __future__ import annotations
 
-import base64
-import itertools
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 import httpx
 
-from shelfscan.adapters.wms_http import HttpSystem, local_writer
-from shelfscan.errors import WmsAuth, WmsError, WmsRejected, WmsUnknown
+from shelfscan.adapters.tryton_rpc import TrytonRpc, ns_of, written
+from shelfscan.adapters.tryton_stock import NOTHING, TrytonStock
+from shelfscan.adapters.tryton_tasks import OURS, TrytonTasks
+from shelfscan.adapters.wms_http import local_writer
+from shelfscan.errors import WmsError, WmsRejected, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.gtin import gtin14
 from shelfscan.wms.document import CountDocument, CountLine
@@ -38,10 +37,7 @@ from shelfscan.wms.port import (
     WmsPlace,
     WmsProduct,
 )
-
-PAGE = 1000
-_KEY = re.compile(r"^([0-9a-f]{8}-[0-9a-f-]{27})/(\d+)(?: (conflict|rejected): (.*))?$", re.DOTALL)
-_BUSINESS = ("UserError", "UserWarning", "ValidationError", "AccessError")
+from shelfscan.wms.tasks import CountTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +65,10 @@ class TrytonWms:
         timeout_s: float = 60.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._system = HttpSystem(url, timeout_s=timeout_s, transport=transport)
-        self._database, self._user, self._password = database, user, password
+        self.rpc = TrytonRpc(url, database, user, password, timeout_s=timeout_s, transport=transport)
+        self._read, self._tasks = TrytonStock(self.rpc), TrytonTasks(self.rpc)
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
-        self._session = ""
-        self._context: dict[str, Any] = {}
-        self._number = itertools.count(1)
-        self._ids: tuple[dict[str, int], dict[str, int]] | None = None
 
     def capabilities(self) -> Capabilities:
         """See `WmsClient.capabilities`."""
@@ -89,34 +81,30 @@ class TrytonWms:
 
     def pull_products(self) -> list[WmsProduct]:
         """See `WmsClient.pull_products`."""
-        rows = self._read("product.product", [["code", "!=", None]], ["code", "name"])
-        pages = self._read("product.identifier", [["type", "=", "ean"]], ["product", "code"])
+        rows = self.rpc.read("product.product", [["code", "!=", None]], ["code", "name"])
+        pages = self.rpc.read("product.identifier", [["type", "=", "ean"]], ["product", "code"])
         codes = {int(r["product"]): str(r["code"]) for r in pages if r["product"]}
         return [WmsProduct(str(r["code"]), gtin14(codes.get(int(r["id"]), "")), str(r["name"])) for r in rows if r["code"]]
 
     def pull_stock(self) -> list[StockRow]:
-        """See `WmsClient.pull_stock`; a version is the number of the last move."""
+        """See `WmsClient.pull_stock`; a version is the number of the last move, or of the period that it is closed in."""
         codes, products = self.known(fresh=True)
-        on_hand: dict[tuple[str, str], float] = {}
-        version: dict[tuple[str, str], int] = {}
-        for move_id, pair, delta, _ in self._moves([]):
-            on_hand[pair] = on_hand.get(pair, 0.0) + delta
-            version[pair] = max(version.get(pair, 0), move_id)
+        stock = self._read.stock()
         here = {p for p in self._pairs if p[0] in codes and p[1] in products}
-        return [StockRow(c, s, on_hand.get((c, s), 0.0), str(version.get((c, s), 0))) for c, s in sorted(here | set(on_hand))]
+        return [StockRow(c, s, *stock.get((c, s), NOTHING)) for c, s in sorted(here | set(stock))]
 
     def pull_movements(self, since_ns: int) -> list[Movement]:
         """See `WmsClient.pull_movements`; a move's time is when it was last written."""
         since = datetime.fromtimestamp(since_ns / 1e9, timezone.utc)
         # Tryton keeps whole seconds or less: a second earlier is asked for, and what is older is left out here.
-        domain = ["OR", [["write_date", ">=", _stamp(since, -2)]], [["create_date", ">=", _stamp(since, -2)]]]
-        found = list(self._moves([domain]))
-        names = self._references([row for *_, row in found])
+        domain = ["OR", [["write_date", ">=", written(since, -2)]], [["create_date", ">=", written(since, -2)]]]
+        found = list(self._read.moves([domain]))
+        names = self._read.references([row for *_, row in found])
         out = []
         for _, (code, sku), delta, row in found:
             number = names.get(str(row["origin"] or ""), "")
-            ours = _KEY.match(number)
-            stamp = _ns(row["write_date"] or row["create_date"])
+            ours = OURS.match(number)
+            stamp = ns_of(row["write_date"] or row["create_date"])
             if stamp >= since_ns:
                 kind, reference = ("count", ours[1]) if ours else ("inventory" if number else "move", number)
                 out.append(Movement(code, sku, delta, stamp, kind, reference))
@@ -153,25 +141,31 @@ class TrytonWms:
     def health(self) -> Health:
         """See `WmsClient.health`."""
         try:
-            version = self._system.call("POST", "/rpc/", changes=False, json=self._body("common.server.version"))
-            self._rpc("model.res.user.get_preferences", True, changes=False)
+            version = self.rpc.version()
+            self.rpc.call("model.res.user.get_preferences", True, changes=False)
         except WmsError as e:
             return Health(False, str(e))
-        return Health(
-            True, f"Tryton {version.get('result', version) if isinstance(version, dict) else version} at {self._system.url}"
-        )
+        return Health(True, f"Tryton {version} at {self.rpc.url}")
+
+    def pull_tasks(self) -> list[CountTask]:
+        """See `TaskSource.pull_tasks`: draft inventories that people made."""
+        return self._tasks.open(*self.known(fresh=True))
+
+    def close_task(self, ref: str, text: str) -> None:
+        """See `TaskSource.close_task`."""
+        self._tasks.close(ref, text)
 
     def writer(self) -> AbstractContextManager[None]:
         """See `WmsClient.writer`. Tryton has no such lock: it holds for this computer."""
-        return local_writer(f"tryton {self._system.url}/{self._database}")
+        return local_writer(f"tryton {self.rpc.url}/{self.rpc.database}")
 
     # Inventories
 
     def _ours(self, key: str) -> list[_Inventory]:
-        rows = self._read("stock.inventory", [["number", "like", f"{key}/%"]], ["number", "state"])
+        rows = self.rpc.read("stock.inventory", [["number", "like", f"{key}/%"]], ["number", "state"])
         out = []
         for row in rows:
-            m = _KEY.match(str(row["number"]))
+            m = OURS.match(str(row["number"]))
             if m and m[1] == key:
                 said: LineResult | None = "conflict" if m[3] == "conflict" else "rejected" if m[3] else None
                 out.append(_Inventory(int(row["id"]), int(m[2]), str(row["state"]), said, m[4] or ""))
@@ -192,7 +186,7 @@ class TrytonWms:
         """A known key must be this very document's. Raises `WmsRejected`."""
         quantities = {
             int(r["inventory"]): float(r["quantity"] or 0)
-            for r in self._read(
+            for r in self.rpc.read(
                 "stock.inventory.line", [["inventory", "in", [i.inventory_id for i in ours]]], ["inventory", "quantity"]
             )
         }
@@ -204,7 +198,7 @@ class TrytonWms:
     def _create(self, doc: CountDocument) -> None:
         """All lines' inventories in one call, which Tryton makes wholly or not at all; wrong lines as cancelled ones."""
         codes, products = self.known(fresh=True)
-        company = self._context.get("company")
+        company = self.rpc.company()
         today = datetime.now(timezone.utc).date()
         date = {"__class__": "date", "year": today.year, "month": today.month, "day": today.day}
         values = []
@@ -220,7 +214,7 @@ class TrytonWms:
                 values.append(
                     {**base, "number": f"{doc.doc_id}/{x.line_no}", "location": location, "lines": [["create", [line]]]}
                 )
-        self._rpc("model.stock.inventory.create", values, changes=True)
+        self.rpc.call("model.stock.inventory.create", values, changes=True)
 
     def _wrong(self, x: CountLine, codes: Mapping[str, int], products: Mapping[str, int]) -> str:
         if x.location_code not in codes:
@@ -241,16 +235,16 @@ class TrytonWms:
         settled = {i.line_no for i in ours if i.state == "done" or (i.state == "cancelled" and i.said)}
         expected = {
             int(r["inventory"]): float(r["expected_quantity"] or 0)
-            for r in self._read(
+            for r in self.rpc.read(
                 "stock.inventory.line",
                 [["inventory", "in", [i.inventory_id for i in drafts]]],
                 ["inventory", "expected_quantity"],
             )
         }
-        newest: dict[tuple[str, str], int] = {}
-        for move_id, pair, _, _ in self._moves([], {(x.location_code, x.sku) for x in doc.lines}):
-            newest[pair] = max(newest.get(pair, 0), move_id)
+        stock = self._read.stock({(x.location_code, x.sku) for x in doc.lines})
         lines = {x.line_no: x for x in doc.lines}
+        codes, _ = self.known()
+        busy = self._tasks.busy({codes[x.location_code] for x in doc.lines if x.location_code in codes})
         confirm, cancel, rename = [], [], {}
         for i in drafts:
             x = lines[i.line_no]
@@ -258,132 +252,30 @@ class TrytonWms:
                 cancel.append(i.inventory_id)  # a wrong line, or a second draft of one
                 continue
             settled.add(i.line_no)
-            have, version = expected.get(i.inventory_id, 0.0), newest.get((x.location_code, x.sku), 0)
-            if have == x.expected_qty and str(version) == x.expected_version:
+            have, version = expected.get(i.inventory_id, 0.0), stock.get((x.location_code, x.sku), NOTHING)[1]
+            theirs = busy.get(codes.get(x.location_code, 0))
+            if theirs is None and have == x.expected_qty and version == x.expected_version:
                 confirm.append(i.inventory_id)
-            else:
-                cancel.append(i.inventory_id)
-                why = f"on hand was {have:g} when it was saved, {x.expected_qty:g} was read"
-                rename[i.inventory_id] = f"{doc.doc_id}/{i.line_no} conflict: {why}"
+                continue
+            cancel.append(i.inventory_id)
+            why = f"on hand was {have:g} when it was saved, {x.expected_qty:g} was read"
+            if theirs is not None:
+                why = f"somebody counts there in inventory {theirs}, not confirmed yet; both would post the difference"
+            rename[i.inventory_id] = f"{doc.doc_id}/{i.line_no} conflict: {why}"
         if rename:
             # One call: either all carry their reason or none does.
             pairs = [part for i, number in rename.items() for part in ([i], {"number": number})]
-            self._rpc("model.stock.inventory.write", *pairs, changes=True)
+            self.rpc.call("model.stock.inventory.write", *pairs, changes=True)
         if cancel:
-            self._rpc("model.stock.inventory.cancel", cancel, changes=True)
+            self.rpc.call("model.stock.inventory.cancel", cancel, changes=True)
         if confirm:
-            self._rpc("model.stock.inventory.confirm", confirm, changes=True)
-
-    # Reading
+            self.rpc.call("model.stock.inventory.confirm", confirm, changes=True)
+            posted = {lines[i.line_no].location_code for i in drafts if i.inventory_id in confirm}
+            try:
+                self._tasks.refresh({codes[c] for c in posted if c in codes})
+            except WmsError:
+                pass  # the counts are posted; that they are must not be in doubt for this
 
     def known(self, fresh: bool = False) -> tuple[dict[str, int], dict[str, int]]:
         """Ids of storage locations by code, and of products by code."""
-        if self._ids is None or fresh:
-            places = self._read("stock.location", [["type", "=", "storage"], ["code", "!=", None]], ["code"])
-            products = self._read("product.product", [["code", "!=", None]], ["code"])
-            self._ids = (
-                {str(r["code"]): int(r["id"]) for r in places if r["code"]},
-                {str(r["code"]): int(r["id"]) for r in products if r["code"]},
-            )
-        return self._ids
-
-    def _moves(
-        self, domain: Sequence[Any], pairs: Iterable[tuple[str, str]] | None = None
-    ) -> Iterable[tuple[int, tuple[str, str], float, dict[str, Any]]]:
-        """Done moves as (number, (location, product), pieces more, the row), by number; twice where both ends are ours."""
-        codes, products = self.known()
-        chosen = set(pairs) if pairs is not None else None
-        names = {v: k for k, v in codes.items() if chosen is None or any(c == k for c, _ in chosen)}
-        skus = {v: k for k, v in products.items() if chosen is None or any(s == k for _, s in chosen)}
-        if not names or not skus:
-            return
-        at = ["OR", [["from_location", "in", list(names)]], [["to_location", "in", list(names)]]]
-        wanted = [["state", "=", "done"], at, *domain]
-        if chosen is not None:
-            wanted.append(["product", "in", list(skus)])
-        fields = ["product", "internal_quantity", "from_location", "to_location", "write_date", "create_date", "origin"]
-        for row in self._read("stock.move", wanted, fields):
-            for side, sign in (("from_location", -1.0), ("to_location", 1.0)):
-                pair = (names.get(row[side], ""), skus.get(row["product"], ""))
-                if all(pair) and (chosen is None or pair in chosen):
-                    yield int(row["id"]), pair, sign * float(row["internal_quantity"]), row
-
-    def _references(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        """Numbers of the inventories that moves come from, by the move's origin."""
-        origins = {str(r["origin"]) for r in rows if str(r["origin"] or "").startswith("stock.inventory.line,")}
-        ids = sorted(int(o.partition(",")[2]) for o in origins)
-        if not ids:
-            return {}
-        lines = self._read("stock.inventory.line", [["id", "in", ids]], ["inventory"])
-        wanted = sorted({int(r["inventory"]) for r in lines})
-        numbers = {
-            int(r["id"]): str(r["number"] or "") for r in self._read("stock.inventory", [["id", "in", wanted]], ["number"])
-        }
-        return {f"stock.inventory.line,{r['id']}": numbers.get(int(r["inventory"]), "") for r in lines}
-
-    def _read(self, model: str, domain: Sequence[Any], fields: Sequence[str]) -> list[dict[str, Any]]:
-        out: list[dict[str, Any]] = []
-        while True:
-            page = self._rpc(
-                f"model.{model}.search_read", list(domain), len(out), PAGE, [["id", "ASC"]], ["id", *fields], changes=False
-            )
-            out += page
-            if len(page) < PAGE:
-                return out
-
-    # Calls
-
-    def _rpc(self, method: str, *params: Any, changes: bool) -> Any:
-        if not self._session:
-            self._login()
-        body = self._body(method, *params, self._context)
-        headers = {"Authorization": f"Session {self._session}"}
-        try:
-            answer = self._system.call("POST", f"/{self._database}/rpc/", changes=changes, json=body, headers=headers)
-        except WmsAuth:
-            self._session = ""  # expired: the next call logs in again
-            raise
-        return self._result(method, answer, changes)
-
-    def _login(self) -> None:
-        body = self._body("common.db.login", self._user, {"password": self._password}, "en")
-        answer = self._system.call("POST", f"/{self._database}/rpc/", changes=False, json=body)
-        result = self._result("login", answer, False)
-        if not isinstance(result, list) or len(result) < 2:
-            raise WmsAuth(f"{self._system.url}: Tryton refused user {self._user!r}")
-        self._session = base64.b64encode(f"{self._user}:{result[0]}:{result[1]}".encode()).decode()
-        self._context = self._rpc("model.res.user.get_preferences", True, changes=False)
-
-    def _body(self, method: str, *params: Any) -> dict[str, Any]:
-        return {"id": next(self._number), "method": method, "params": list(params)}
-
-    def _result(self, method: str, answer: Any, changes: bool) -> Any:
-        if isinstance(answer, dict) and "error" in answer:
-            error = answer["error"]
-            kind = str(error[0]) if isinstance(error, list) and error else str(error)
-            text = f"{method}: {' '.join(str(part) for part in error if part) if isinstance(error, list) else error}"
-            if kind.startswith(("NotLogged", "LoginException", "401", "403")):
-                self._session = ""
-                raise WmsAuth(text)
-            if kind in _BUSINESS or "UserError" in kind:
-                raise WmsRejected(text)
-            raise WmsUnknown(text) if changes else WmsError(text)
-        if not isinstance(answer, dict) or "result" not in answer:
-            raise (WmsUnknown if changes else WmsError)(f"{method}: an answer that is not Tryton's: {str(answer)[:200]}")
-        return answer["result"]
-
-
-def _stamp(at: datetime, seconds: float) -> dict[str, Any]:
-    """Tryton's way of writing a time (UTC)."""
-    t = datetime.fromtimestamp(at.timestamp() + seconds, timezone.utc)
-    parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
-    return {"__class__": "datetime", **{p: getattr(t, p) for p in parts}}
-
-
-def _ns(value: Any) -> int:
-    if isinstance(value, dict):
-        parts = [int(value.get(p, 0)) for p in ("year", "month", "day", "hour", "minute", "second", "microsecond")]
-        year, month, day, hour, minute, second, micro = parts
-        at = datetime(year, month, day, hour, minute, second, micro, tzinfo=timezone.utc)
-        return int(at.timestamp()) * 1_000_000_000 + micro * 1000
-    return 0
+        return self._read.known(fresh)

@@ -53,7 +53,8 @@ FIELDS: Mapping[str, str] = {
     name: name
     for name in (
         *("location_code", "scope", "sku", "gtin", "name", "on_hand", "backroom", "version"),
-        *("delta", "moved_at", "kind", "reference", "lines", "line_no", "result", "message", "ref", "due_at", "note"),
+        *("delta", "moved_at", "kind", "reference", "lines", "line_no", "result", "message", "ref", "due_at"),
+        *("asked_at", "note"),
     )
 }
 _RESULTS: tuple[LineResult, ...] = ("applied", "conflict", "rejected")
@@ -172,6 +173,7 @@ class WebhookWms:
                 str(self._get(r, "sku") or ""),
                 self._time(r, "due_at", "tasks") if self._get(r, "due_at") else 0,
                 str(self._get(r, "note") or ""),
+                asked_ns=self._time(r, "asked_at", "tasks") if self._get(r, "asked_at") else 0,
             )
             for r in rows
         ]
@@ -179,7 +181,11 @@ class WebhookWms:
     def close_task(self, ref: str, text: str) -> None:
         """See `TaskSource.close_task`."""
         path = self._paths["close_task"].format(ref=quote(ref, safe=""))
-        self._http.call("POST", path, changes=True, json={self._fields["message"]: text})
+        try:
+            self._http.call("POST", path, changes=True, json={self._fields["message"]: text})
+        except WmsRejected as e:
+            if ": 404" not in str(e):  # the service has forgotten it
+                raise
 
     def health(self) -> Health:
         """See `WmsClient.health`."""

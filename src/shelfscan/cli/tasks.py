@@ -18,7 +18,7 @@ from shelfscan.errors import BadInput, WmsError
 from shelfscan.model.bundle import Bundle
 from shelfscan.model.times import from_iso, ns_of
 from shelfscan.wms.port import WmsClient
-from shelfscan.wms.tasks import CountTask, TaskSource, bins_of
+from shelfscan.wms.tasks import CountTask, TaskSource, bins_of, problem_of
 
 app = typer.Typer(help="Counts that the warehouse system asks for.", no_args_is_help=True)
 StoreDir = Annotated[Path, typer.Option("--store", help="Store bundle.")]
@@ -41,10 +41,11 @@ def list_(
         {
             "ref": t.ref,
             "location_code": t.location_code,
-            "sku": t.sku,
+            "sku": ", ".join(t.products),
             "due": _iso(t.due_ns),
             "note": t.note,
             "bins": list(places[t.ref]),
+            "problem": problem_of(t, bundle.wms),
         }
         for t in tasks
     ]
@@ -56,8 +57,9 @@ def list_(
         return
     table = Table("task", "location", "product", "due", "shelf places", "note", box=None, pad_edge=False, header_style="bold")
     for r in rows:
-        bins = " ".join(r["bins"]) or "none is mapped"
-        table.add_row(r["ref"], r["location_code"], r["sku"] or "all", r["due"] or "any time", bins, r["note"])
+        said = "; ".join(x for x in (r["note"], r["problem"]) if x)
+        bins = " ".join(r["bins"]) or "none"
+        table.add_row(r["ref"], r["location_code"], r["sku"] or "all", r["due"] or "any time", bins, said)
     wide().print(table)
 
 

@@ -27,7 +27,7 @@ class FolderSystem:
 
     def __init__(self, root: Path, rows: Sequence[WmsLocation], catalogue: Catalogue, clock: Callable[[], int]) -> None:
         self.root, self.books, self._catalogue = root, MemoryWms(tuple(rows), catalogue, clock), catalogue
-        for folder in ("in", "out", "done"):
+        for folder in ("in", "out", "done", "answers"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         self.export()
 
@@ -88,6 +88,12 @@ class FolderTill(FolderWms):
         """Pieces come or go. Raises `WmsRejected`."""
         self.system.books.post_movement(location_code, sku, delta, moved_at_ns=moved_at_ns)
         self.system.export()
+
+    def ask(self, location_code: str) -> list[str]:
+        """Staff ask for a count; the task's name."""
+        row = (f"T-{location_code}", location_code)
+        write_atomic(self.system.root / "in" / f"tasks-{location_code}.csv", _text(("ref", "location_code"), [row]))
+        return [row[0]]
 
 
 def night(

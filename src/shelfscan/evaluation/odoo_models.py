@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from shelfscan.evaluation.odoo_domain import matches, shown
@@ -17,10 +17,18 @@ from shelfscan.model.catalogue import Catalogue
 
 WIZARD = "stock.inventory.adjustment.name"
 FIELDS: dict[str, dict[str, Any]] = {
-    "stock.location": {"complete_name": "", "barcode": False, "usage": "internal"},
+    "res.company": {"annual_inventory_month": "12", "annual_inventory_day": 31},
+    "stock.location": {
+        "complete_name": "",
+        "barcode": False,
+        "usage": "internal",
+        "company_id": False,
+        "cyclic_inventory_frequency": 0,
+    },
     "product.product": {"default_code": False, "barcode": False, "name": "", "tracking": "none"},
     "stock.quant": {
         **dict.fromkeys(("product_id", "location_id", "lot_id", "package_id", "user_id", "inventory_quantity_set"), False),
+        "inventory_date": False,
         **dict.fromkeys(("quantity", "inventory_quantity", "inventory_diff_quantity"), 0.0),
     },
     "stock.move.line": {
@@ -68,6 +76,7 @@ class OdooDatabase:
         self._next = 1
         self.tables: dict[str, dict[int, dict[str, Any]]] = {model: {} for model in FIELDS}
         self.calls: list[tuple[str, str]] = []
+        self.company = self.add("res.company")
         self.loss = self.add("stock.location", complete_name="Virtual/Inventory adjustment", usage="inventory")
         self.customers = self.add("stock.location", complete_name="Partners/Customers", usage="customer")
         places: dict[str, int] = {}
@@ -83,8 +92,28 @@ class OdooDatabase:
     def add(self, model: str, **values: Any) -> int:
         """A record, as its defaults have it."""
         number, self._next = self._next, self._next + 1
-        self.tables[model][number] = {"id": number, **copy.deepcopy(FIELDS[model]), **values}
+        row = {"id": number, **copy.deepcopy(FIELDS[model]), **values}
+        self.tables[model][number] = row
+        if model == "stock.location":
+            row["company_id"] = self.company
+        if model == "stock.quant" and not row["inventory_date"] and row["location_id"]:
+            row["inventory_date"] = self._next_date(row["location_id"])
         return number
+
+    def _next_date(self, place: int) -> str:
+        """When what is at a location is counted next: after its cycle, or at the end of the year."""
+        days = self.tables["stock.location"][place]["cyclic_inventory_frequency"]
+        today = datetime.fromtimestamp(self._clock() // 1_000_000_000, timezone.utc).date()
+        year_end = date(today.year, 12, 31)
+        annual = year_end if year_end > today else date(today.year + 1, 12, 31)
+        return (today + timedelta(days=days) if days else annual).isoformat()
+
+    def request_count(self, location_code: str, sku: str, day: str, user: int | bool = False) -> int:
+        """What *Request a Count* does; the quant's number. Raises `LookupError`."""
+        place = self.one("stock.location", barcode=location_code)["id"]
+        quant = self.one("stock.quant", product_id=self.one("product.product", default_code=sku)["id"], location_id=place)
+        quant.update(inventory_date=day, user_id=user)
+        return int(quant["id"])
 
     def one(self, model: str, **values: Any) -> dict[str, Any]:
         """The first record with these values. Raises `LookupError`."""
@@ -230,6 +259,7 @@ class OdooDatabase:
             name += " (Stock Manager)" if q["user_id"] else ""
             ends = (self.loss, q["location_id"]) if units > 0 else (q["location_id"], self.loss)
             self._move(q["product_id"], ends, abs(units), name, quant=q)
+            q["inventory_date"] = self._next_date(q["location_id"])
             self._clear(q)
         return None
 

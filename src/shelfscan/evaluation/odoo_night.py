@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from datetime import date
 
 import httpx
 
@@ -51,6 +52,12 @@ class OdooTill(OdooWms):
             self.odoo.sell(location_code, sku, delta, moved_at_ns)
         except LookupError as e:
             raise WmsRejected(f"no stock of {sku} at {location_code}") from e
+
+    def ask(self, location_code: str) -> list[str]:
+        """*Request a Count* of all that is kept there; the tasks' names."""
+        day = date.today().isoformat()
+        skus = [r.sku for r in self.rows if r.location_code == location_code]
+        return [f"{self.odoo.request_count(location_code, sku, day)}@{day}" for sku in skus]
 
 
 class _Line(FaultyTransport):

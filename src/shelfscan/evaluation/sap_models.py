@@ -130,7 +130,13 @@ class SapSystem:
         flags = {k: bool(body.get(k)) for k in ("PostingIsBlockedForPhysInvtry", "PhysInvtryDocHasQtySnapshot")}
         made = {"n": n, "FiscalYear": year, "PhysicalInventoryDocument": n, **head, **flags, "gone": False}
         places = {"Plant": body["Plant"], "StorageLocation": body["StorageLocation"]}
-        made |= {**places, "etag": self._etag(), ITEMS: [self._item(year, n, places, items[0]["Material"])]}
+        planned = datetime.fromisoformat(str(body["PhysInventoryPlannedCountDate"]))
+        made |= {
+            "PhysInventoryPlannedCountDate": _date(planned),
+            **places,
+            "etag": self._etag(),
+            ITEMS: [self._item(year, n, places, items[0]["Material"])],
+        }
         self.documents[n] = made
         return made
 

@@ -22,7 +22,8 @@ import numpy as np
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.adapters.wms_builtin import BuiltinWms
 from shelfscan.errors import BadInput, WmsRejected
-from shelfscan.evaluation.faulty_wms import FaultyLine, Killed, MemoryWms
+from shelfscan.evaluation.asked import Asked, faulty_line
+from shelfscan.evaluation.faulty_wms import Killed, MemoryWms
 from shelfscan.model.bundle import Bundle, WmsLocation
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.geometry import Pose2D
@@ -44,7 +45,7 @@ SITE = "store-1"
 #: Modules whose ``night`` needs nothing but a seed and a ledger.
 _STANDINS = {"inventree": "inventree_night", "odoo": "odoo_night", "sap": "sap_night", "webhook": "webhook_stub"}
 #: What must not happen.
-WRONG = ("doubled", "overwritten", "lost", "erased", "unseen", "wrong", "left")
+WRONG = ("doubled", "overwritten", "lost", "erased", "unseen", "wrong", "left", "misanswered")
 
 
 class Till(Protocol):
@@ -97,7 +98,7 @@ class FaultNight:
         seed: int,
         build: Build,
         ledger: Ledger,
-        line: MakeLine = FaultyLine,
+        line: MakeLine = faulty_line,
         *,
         wall: bool = False,
         prefix: str = "L",
@@ -117,6 +118,7 @@ class FaultNight:
             drawn.append((i, max(0, on_hand + rng.choice((0, 0, -3, -1, 1, 2, 9)))))
         self.bundle = small_bundle(tuple(rows))
         self.wms = build(tuple(rows), self.bundle.catalogue, self.tick)
+        self.asked = Asked(self.wms, rows, seed)
         self.begin_ns = time.time_ns() if wall else T0
         bins = [bin_state(f"b{i}", f"S{i}", units, self.begin_ns) for i, units in drawn]
         hidden = {"status": BinStatus.UNSEEN, "reason": "occluded", "units": 0.0, "units_low": 0}
@@ -195,6 +197,7 @@ class FaultNight:
             found["posted"] += len(counts)
             found["held"] += counted[code].outcome in ("held", "recount")
         found["left"] += sum(not e.final for e in outbox.entries(self.store_ledger.read(), "m1", report.wms).values())
+        found.update(self.asked.check(report, self.bins, self.first))
         found["faults"] += self.line.faults
         return found
 
@@ -228,7 +231,7 @@ def campaign(
     ``inventree``, ``odoo`` or ``sap`` (stand-ins, see `evaluation.odoo_stub` and the like). Raises `BadInput` for another name.
     """
     started = time.monotonic()
-    total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "faults"), 0))
+    total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "answered", "faults"), 0))
     bad: list[int] = []
     with tempfile.TemporaryDirectory(prefix="shelfscan-campaign-") as folder:
         night_of = _nights(wms, Path(folder), tryton)

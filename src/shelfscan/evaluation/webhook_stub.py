@@ -120,6 +120,11 @@ class WebhookTill(WebhookWms):
         """Pieces come or go. Raises `WmsRejected`."""
         self.service.books.post_movement(location_code, sku, delta, moved_at_ns=moved_at_ns)
 
+    def ask(self, location_code: str) -> list[str]:
+        """Staff ask for a count; the task's name."""
+        self.service.tasks[f"T/{location_code}"] = {"place": {"code": location_code}}
+        return [f"T/{location_code}"]
+
 
 def night(seed: int, ledger: Ledger) -> FaultNight:
     """A night in which requests and answers are lost, doubled, delayed and refused on the way to the service."""

@@ -138,8 +138,8 @@ class _Sync:
                     self._queue([x for x in lines if x.outcome is Outcome.POST and x.line_id not in self._taken()], tasks)
                     self._deliver_all()
                 if tasks:
-                    answered = answers(tasks, self._report(lines, view, "", dry_run).lines, self._bundle.wms)
-                    self._close([] if dry_run else answered)
+                    answered = self._answers(tasks, self._report(lines, view, "", dry_run).lines, view)
+                    answered = answered if dry_run else self._close(answered)
         except WmsError as e:
             trouble = str(e) or type(e).__name__
         report = replace(self._report(lines, view, trouble, dry_run), tasks=tuple(answered))
@@ -147,14 +147,39 @@ class _Sync:
             self._remember(report)
         return report
 
-    def _close(self, answered: Sequence[TaskAnswer]) -> None:
-        """Tell the system which of its tasks are done; told twice, after a kill, it changes nothing."""
-        client = self._client
+    def _answers(self, tasks: Sequence[CountTask], lines: Sequence[SyncLine], view: WmsView | None) -> list[TaskAnswer]:
+        """What the lines say to each task.
+
+        What moves between the pulls of stock and of movements makes a line look as if it agreed, or not. No post comes of that,
+        for the version is another; a task would be closed by it. So stock is asked for once more, and agreeing counts only
+        where it stood still.
+        """
+        if view is None:
+            return answers(tasks, lines, self._bundle.wms)
+        agrees = {(x.location_code, x.sku) for x in lines if x.outcome == "equal"}
+        moved: set[tuple[str, str]] = set()
+        if any(t.covers(*pair) for t in tasks for pair in agrees):
+            now = {(s.location_code, s.sku): s.version for s in self._patiently(self._client.pull_stock)}
+            moved = {pair for pair in agrees if pair not in view.stock or now.get(pair) != view.stock[pair].version}
+        stock = [pair for pair, row in view.stock.items() if row.on_hand]
+        return answers(tasks, lines, self._bundle.wms, stock, moved)
+
+    def _close(self, answered: Sequence[TaskAnswer]) -> list[TaskAnswer]:
+        """Tell the system which of its tasks are done; told twice, after a kill, it changes nothing.
+
+        What came of each: one that the system does not let us close stays open, and the others are told all the same.
+        """
+        client, out = self._client, []
         assert isinstance(client, TaskSource)
         for t in answered:
             if t.state == "closed":
                 said = f"shelfscan {self._mission}: {t.text}"
-                self._patiently(lambda t=t, said=said: client.close_task(t.ref, said))  # type: ignore[misc]
+                try:
+                    self._patiently(lambda t=t, said=said: client.close_task(t.ref, said))  # type: ignore[misc]
+                except (WmsConflict, WmsRejected) as e:
+                    t = replace(t, state="open", text=f"not closed: {e} ({t.text})")
+            out.append(t)
+        return out
 
     # What the warehouse system says
 
