@@ -17,7 +17,7 @@ from shelfscan.model.imaging import FrameBundle, HeadFrame
 from shelfscan.paths import shared_file
 from shelfscan.perception.hidden import Hidden, cells_of, hidden_of, pixels_of, with_hidden
 from shelfscan.perception.localise import view_of
-from shelfscan.perception.privacy import PrivacyFilter, hide, less_hidden, most_hidden
+from shelfscan.perception.privacy import PLANE_M, PrivacyFilter, hide, less_hidden, most_hidden, nearer_by
 
 SPOT = (0.2, 0.3, 0.7, 0.8)
 
@@ -169,3 +169,29 @@ def test_a_look_that_is_mostly_hidden_is_taken_again_and_the_better_one_kept() -
     assert less_hidden(much, lambda: little) is little
     assert less_hidden(much, lambda: more) is much
     assert less_hidden(little, lambda: pytest.fail("a small hidden part is no reason")) is little
+
+
+def plane(columns: int, y_m: float, thick_m: float = 0.0) -> np.ndarray:
+    """Rows of pixels that lie so far behind the shelf's front, by the pose; wavy by ``thick_m`` from column to column."""
+    wave = thick_m / 2 * np.sin(np.linspace(0, 12, columns))
+    return np.repeat((y_m + wave).astype(np.float32)[None], 12, axis=0)
+
+
+@pytest.mark.parametrize("nearer_m", [0.0, 0.02, 0.06, 0.09, 0.12])
+def test_a_shelf_that_stands_nearer_than_the_pose_says_is_still_the_shelf(nearer_m: float) -> None:
+    y = np.concatenate([plane(100, -nearer_m, 0.01), plane(100, 0.12 - nearer_m, 0.05), np.full((20, 100), np.nan, np.float32)])
+    assert nearer_by(y) == pytest.approx(nearer_m, abs=PLANE_M / 2 + 0.005)
+
+
+@pytest.mark.parametrize(
+    ("what", "y"),
+    [
+        ("a body before half of the picture", np.concatenate([plane(50, -0.11, 0.02), plane(50, 0.0)], axis=1)),
+        ("a round body before all of it", plane(100, -0.1, 0.08)),
+        ("a body farther from the shelf", plane(100, -0.3, 0.02)),
+        ("a flat thing before all that can be seen, which is little", np.where(np.arange(100) < 40, plane(100, -0.1), np.nan)),
+        ("nothing", np.full((12, 100), np.nan, np.float32)),
+    ],
+)
+def test_somebody_before_the_shelf_is_not_taken_for_it(what: str, y: np.ndarray) -> None:
+    assert nearer_by(y.astype(np.float32)) == 0.0, what
