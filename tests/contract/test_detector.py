@@ -214,4 +214,4 @@ def test_post_processing_of_three_hundred_boxes_is_quick() -> None:
         found = decode.decode(d, s, (h, w), back, (0.3, 0.3, 0.3))
         best = min(best, time.process_time() - start)
     assert len(found) == 300
-    assert best < 5e-3
+    assert best < 15e-3

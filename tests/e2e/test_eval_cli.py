@@ -25,7 +25,7 @@ GALLERY = shared_file("maps", "demo") / "gallery"
 def shelfscan(*args: object) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "shelfscan.cli.main", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=280)
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=580)
 
 
 def evaluate(*args: object) -> dict[str, Any]:
@@ -145,6 +145,7 @@ REAL: list[tuple[tuple[str, ...], str, dict[str, float], dict[str, float]]] = [
 SLOW = {"packshots", "crops"}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("what", "folder", "exactly", "at_least"),
     [pytest.param(*r, id=f"{r[0][0]}-{r[1]}", marks=[pytest.mark.long] if r[1] in SLOW else []) for r in REAL],
