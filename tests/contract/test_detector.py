@@ -209,9 +209,9 @@ def test_post_processing_of_three_hundred_boxes_is_quick() -> None:
                 d[:, at] = [3.5 + dx, 3.5 + dy, 3.5 - dx, 3.5 - dy]
     back = decode.Letterbox(0.5, 2 * w, 2 * h)
     best = np.inf
-    for _ in range(12):
+    for _ in range(100):  # the best of many: what shares the core must not be measured
         start = time.process_time()
         found = decode.decode(d, s, (h, w), back, (0.3, 0.3, 0.3))
         best = min(best, time.process_time() - start)
     assert len(found) == 300
-    assert best < 15e-3
+    assert best < 10e-3

@@ -12,7 +12,7 @@ is one writer, and of drafts that a doubled request left behind the oldest is us
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -271,10 +271,8 @@ class TrytonWms:
         if confirm:
             self.rpc.call("model.stock.inventory.confirm", confirm, changes=True)
             posted = {lines[i.line_no].location_code for i in drafts if i.inventory_id in confirm}
-            try:
+            with suppress(WmsError):  # the counts are posted; that they are must not be in doubt for this
                 self._tasks.refresh({codes[c] for c in posted if c in codes})
-            except WmsError:
-                pass  # the counts are posted; that they are must not be in doubt for this
 
     def known(self, fresh: bool = False) -> tuple[dict[str, int], dict[str, int]]:
         """Ids of storage locations by code, and of products by code."""
