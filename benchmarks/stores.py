@@ -67,11 +67,12 @@ def main() -> int:
     parser.add_argument("--messy", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=1, help="stores at a time")
+    parser.add_argument("--workers", type=int, default=0, help="processes beside each run (shelfscan run --direct --workers)")
     parser.add_argument("--again", action="store_true", help="map finished runs anew from their own observations")
     args = parser.parse_args()
 
     def one(seed: int) -> tuple[int, dict[str, Any]]:
-        return seed, score_of(args.out, seed, args.size, args.messy, args.again)
+        return seed, score_of(args.out, seed, args.size, args.messy, args.again, args.workers)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         scores = dict(pool.map(one, args.seeds))
@@ -80,13 +81,14 @@ def main() -> int:
     return 0
 
 
-def score_of(out: Path, seed: int, size: str, messy: int, again: bool) -> dict[str, Any]:
+def score_of(out: Path, seed: int, size: str, messy: int, again: bool, workers: int = 0) -> dict[str, Any]:
     """One seed's score; what is there already is not made again."""
     store, run = out / f"store-{seed}", out / f"run-{seed}"
     if not (store / "store.yaml").is_file():
         shelfscan("store", "build", "--seed", seed, "--size", size, "--messy", messy, "--out", store)
     if not (run / "report.json").is_file():
-        shelfscan("run", "--direct", "--store", store, "--out", run)
+        begun = (run / "ledger.sqlite").is_file()
+        shelfscan("run", "--direct", "--store", store, "--out", run, "--workers", workers, *(["--resume"] if begun else []))
     seconds = json.loads((run / "report.json").read_text())["seconds"]
     if again:
         mapped = out / f"again-{seed}"

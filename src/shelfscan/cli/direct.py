@@ -17,6 +17,7 @@ from shelfscan.bootstrap import (
     open_ledger,
     plan_of,
 )
+from shelfscan.cli._workers import Workers
 from shelfscan.cli.finish import RunOutcome, finish_run
 from shelfscan.config import Config
 from shelfscan.errors import SensorError
@@ -26,6 +27,7 @@ from shelfscan.model.bundle import Bundle
 from shelfscan.model.imaging import FrameBundle
 from shelfscan.model.mission import MissionPhase
 from shelfscan.perception.privacy import less_hidden
+from shelfscan.pipeline import ScanResult
 from shelfscan.ports import Event
 from shelfscan.runfolder import write_evidence
 
@@ -45,16 +47,20 @@ def run_direct(
     resume: bool = False,
     aisles: Collection[str] = (),
     bins: Collection[str] = (),
+    workers: int = 0,
     report: Report = lambda what, done: None,
 ) -> RunOutcome:
-    """Run one mission against the simulator as fast as it computes; returns once the run folder is complete."""
+    """Run one mission against the simulator as fast as it computes; returns once the run folder is complete.
+
+    With ``workers`` so many other processes work on the captures while the robot drives on; the results are the same.
+    """
     from shelfscan.sim.faults import Faults
     from shelfscan.sim.simulator import SimFrameSource, SimNavigator
 
     started = time.monotonic()
     faults = Faults.load(faults_file) if faults_file is not None else None
     report("loading models and gallery", 0.0)
-    pipeline = make_pipeline(bundle, config)
+    pipeline = make_pipeline(bundle, config) if not workers else None
     privacy = make_privacy(bundle.store, config)
     projector = make_projector(bundle, mission_id)
     report("starting the simulator", 0.0)
@@ -68,6 +74,16 @@ def run_direct(
         raise
     source = SimFrameSource(simulator)
     timings: dict[str, list[float]] = {"capture_s": [], "privacy_s": [], "process_s": []}
+
+    def keep(result: ScanResult, seconds: float) -> None:
+        timings["process_s"].append(seconds)
+        write_evidence(run_dir, result.evidence)
+        scan = result.scan
+        event = Event("bay_scan", f"bay_scan/{scan.mission_id}/{scan.capture_id}", scan.stamp_ns, scan.to_json())
+        ledger.append([event])
+        projector.add_event(event)
+
+    pool = Workers(bundle, config, workers, keep)
     try:
         plan = plan_of(bundle, config, mission_id, aisles=aisles, bins=bins).plan
 
@@ -86,35 +102,34 @@ def run_direct(
             except SensorError as e:
                 return CaptureOutcome(False, reason=f"sensor: {e}")
             t2 = time.monotonic()
-            result = pipeline.process(frames)
             timings["capture_s"].append(t1 - t0)
             timings["privacy_s"].append(t2 - t1)
-            timings["process_s"].append(time.monotonic() - t2)
-            write_evidence(run_dir, result.evidence)
-            event = Event(
-                "bay_scan",
-                f"bay_scan/{mission}/{frames.capture_id}",
-                frames.stamp_ns,
-                result.scan.to_json(),
-            )
-            ledger.append([event])
-            projector.add_event(event)
+            if pipeline is not None:
+                keep(pipeline.process(frames), time.monotonic() - t2)
+            else:
+                pool.submit(frames)
+                pool.collect()
             return CaptureOutcome(True, frames.capture_id)
+
+        def pause(seconds: float) -> None:
+            # Simulated time stands still while a scan is waited for: perception that is slow here would be late there.
+            if not pool.collect(at_least_one=True):
+                simulator.step(seconds)
 
         def tell(progress: Progress, phase: MissionPhase, text: str) -> None:
             total = max(1, len(progress.plan.viewpoints))
             report(f"{phase} {text}".strip(), len(progress.done) / total)
 
         rules, limits = make_rules(config)
-        # Nothing is in flight in one process: a scan is in the ledger before its capture returns.
+        # In one process nothing is in flight: a scan is in the ledger before its capture returns.
         runner = MissionRunner(
             plan,
             ledger,
             SimNavigator(simulator),
             capture,
             clock=lambda: simulator.now_ns,
-            wait=lambda seconds: simulator.step(seconds),
-            rules=replace(rules, max_pending=1),
+            wait=pause,
+            rules=replace(rules, max_pending=workers + 1),
             limits=limits,
             listener=tell,
             battery=lambda: simulator.battery,
@@ -136,6 +151,7 @@ def run_direct(
             timings=summarise(timings),
         )
     finally:
+        pool.close()
         ledger.close()
         simulator.close()
 

@@ -45,6 +45,7 @@ class RunSetup:
     direct: bool
     aisles: tuple[str, ...] = ()
     bins: tuple[str, ...] = ()
+    workers: int = 0
 
 
 @contextmanager
@@ -59,6 +60,7 @@ def prepared(
     mission_id: str = "",
     aisles: Sequence[str] = (),
     bins: Sequence[str] = (),
+    workers: int = 0,
 ) -> Iterator[RunSetup]:
     """Check everything a run needs, then claim its folder and write what it is a run of.
 
@@ -96,7 +98,7 @@ def prepared(
             mode, created = ("direct" if direct else "ros"), now.isoformat(timespec="seconds").replace("+00:00", "Z")
             write_run_info(run_dir, RunInfo(str(store.resolve()), mission_id, bundle.store.site, mode, created))
         _apply_retention(run_dir, config, bundle.store.site)
-        yield RunSetup(bundle, config, run_dir, mission_id, faults_file, resume, direct, tuple(aisles), tuple(bins))
+        yield RunSetup(bundle, config, run_dir, mission_id, faults_file, resume, direct, tuple(aisles), tuple(bins), workers)
 
 
 def _apply_retention(run_dir: Path, config: Config, site: str) -> None:
@@ -145,6 +147,7 @@ def execute(
             resume=setup.resume and _started(setup),
             aisles=setup.aisles,
             bins=setup.bins,
+            workers=setup.workers,
             report=report,
         )
     from shelfscan.cli.live import run_live
@@ -251,6 +254,9 @@ def run(
     faults: Annotated[Path | None, typer.Option("--faults", help="YAML file of faults to inject (simulator).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the mission of the run folder.")] = False,
     direct: Annotated[bool, typer.Option("--direct", help="In one process, without ROS.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, max=64, help="With --direct: processes that work on captures beside it.")
+    ] = 0,
     aisles: Annotated[list[str] | None, typer.Option("--aisle", help="Only this aisle; may be given more than once.")] = None,
     bins: Annotated[list[str] | None, typer.Option("--bin", help="Only this bin; may be given more than once.")] = None,
     rescan: Annotated[Path | None, typer.Option("--rescan", help="Only the bins that this earlier run did not see.")] = None,
@@ -271,6 +277,8 @@ def run(
     """Scan a store: drive the mission, process every capture, write the run folder."""
     if stay and direct:
         raise BadInput("--stay: keeps ROS nodes up, and --direct has none")
+    if workers and not direct:
+        raise BadInput("--workers: belongs to --direct; over ROS the nodes are processes already")
     over: dict[str, Any] = {"mission.most_hours": most_hours} if most_hours is not None else {}
     over |= {"mission.first_aisles": list(first)} if first else {}
     kept = out_dir / "config.yaml"
@@ -285,7 +293,7 @@ def run(
     if rescan is not None:
         wanted += _bins_to_look_at_again(rescan, load_bundle(store).store.site)
     going_on: dict[str, Any] = {"resume": resume, "direct": direct, "mission_id": mission_id}
-    going_on |= {"aisles": aisles or (), "bins": tuple(dict.fromkeys(wanted))}
+    going_on |= {"aisles": aisles or (), "bins": tuple(dict.fromkeys(wanted)), "workers": workers}
     with prepared(store, out_dir, config=chosen, faults_file=faults, **going_on) as setup, ended_cleanly():
         with progress("scanning") as report:
             outcome = execute(setup, report, _wait if stay else None)
