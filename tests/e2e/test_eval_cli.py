@@ -113,6 +113,25 @@ def test_labels_that_are_wrong_are_named_by_line(tmp_path: Path) -> None:
     assert done.returncode == 2 and "line 2" in done.stderr and "4006381333932" in done.stderr
 
 
+def test_barcodes_read_by_many_processes_are_those_read_by_one(tmp_path: Path) -> None:
+    zxingcpp = pytest.importorskip("zxingcpp")
+    lines = ["file,text"]
+    for n in range(33):
+        text = f"40063813{n:04d}"
+        text += str(-sum(int(c) * (3 if i % 2 else 1) for i, c in enumerate(text)) % 10)
+        bars = np.array(zxingcpp.write_barcode_to_image(zxingcpp.create_barcode(text, zxingcpp.BarcodeFormat.EAN13), scale=4))
+        if n % 8:
+            Image.fromarray(np.pad(bars, 40, constant_values=255)).convert("RGB").save(tmp_path / f"{n}.png")
+        else:
+            (tmp_path / f"{n}.png").write_bytes(b"no picture")
+        lines.append(f"{n}.png,{text}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    one, many = (evaluate("barcodes", "--data", tmp_path, "--jobs", jobs) for jobs in (1, 3))
+    assert one.pop("ms_per_image") > 0 and many.pop("ms_per_image") > 0
+    assert one == many and one["read"] == one["total"] == 28
+    assert [f"{n}.png" in p for n, p in zip((0, 8, 16, 24, 32), one["unreadable"], strict=True)] == [True] * 5
+
+
 def test_bench_accounts_for_a_viewpoints_time() -> None:
     done = process("bench", "--repeats", 1, "--json")
     assert done.returncode == 0, done.stderr
