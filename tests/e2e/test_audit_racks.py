@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.command_line import shelfscan
 from PIL import Image
 
 from shelfscan.adapters.pictures import read_picture
 from shelfscan.paths import ROOT, shared_file
 
 GALLERY = shared_file("maps", "demo") / "gallery"
-
-
-def shelfscan(*args: object) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "shelfscan.cli.main", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=240)
 
 
 @pytest.fixture(scope="module")

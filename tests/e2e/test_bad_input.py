@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fakes import command_line
 
 pytest.importorskip("mujoco")
 
@@ -71,7 +72,7 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 def refused(*arguments: object, **env: str) -> list[str]:
     """Exit 2, nothing on stdout, and each line of stderr is a problem; returns them."""
-    done = shelfscan(*arguments, **env)
+    done = command_line.shelfscan(*arguments, COLUMNS="200", **env)
     assert done.returncode == 2, (done.returncode, done.stderr)
     assert done.stdout == ""
     lines = said(done)
@@ -448,7 +449,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_option_says_what_it_is(command: list[str]) -> None:
-    done = shelfscan(*command, "--help")
+    done = command_line.shelfscan(*command, "--help", COLUMNS="200")
     assert done.returncode == 0 and done.stderr == ""
     options = [line.split() for line in done.stdout.splitlines() if line.startswith("  --")]
     bare = [words[0] for n, words in enumerate(options) if len(words) == 1]

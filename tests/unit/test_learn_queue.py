@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from fakes.command_line import shelfscan
 
 from shelfscan.errors import BadInput
 from shelfscan.learn.exchange import queued, write_queue
@@ -84,12 +82,6 @@ def test_a_queue_is_written_for_every_tool_and_not_over_another(tmp_path: Path) 
     assert (row["class"], row["why"]) == (DetectionClass.PRODUCT.name, "near threshold")
     with pytest.raises(BadInput, match="holds a queue already"):
         write_queue(tmp_path / "q", [one], "scripted")
-
-
-def shelfscan(*arguments: object) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "shelfscan.cli.main", *map(str, arguments)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
 def test_from_photographs_to_a_data_set(tmp_path: Path) -> None:

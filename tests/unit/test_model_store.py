@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.command_line import shelfscan
 
 from shelfscan.adapters.model_store import faults, in_use, install, roll_back, versions
 from shelfscan.adapters.models import manifest, model_path
@@ -160,12 +158,6 @@ def test_a_version_whose_file_was_changed_is_not_gone_back_to(site: Path) -> Non
 def test_a_configured_folder_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingModel, match=r"models\.folder of the configuration: no manifest\.json"):
         make_detector(load_config(None, {"models.folder": tmp_path}))
-
-
-def shelfscan(*arguments: object) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "shelfscan.cli.main", *map(str, arguments)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
 def test_the_commands_list_verify_and_roll_back(site: Path) -> None:

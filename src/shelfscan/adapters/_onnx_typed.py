@@ -37,8 +37,11 @@ def once_each(nodes: Any) -> None:
     nodes of one name is refused by ONNX Runtime and TensorRT alike.
     """
     seen: set[bytes] = set()
-    for n in range(len(nodes) - 1, -1, -1):
-        said = nodes[n].SerializeToString(deterministic=True)
+    again = []
+    for n, node in enumerate(nodes):
+        said = node.SerializeToString(deterministic=True)
         if said in seen:
-            del nodes[n]
+            again.append(n)
         seen.add(said)
+    for n in reversed(again):  # the first stays: whoever reads it comes after
+        del nodes[n]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -37,6 +38,9 @@ class ZxingCodeReader:
             raise MissingModel(f"zxing-cpp is not installed ({e}): pip install 'shelfscan[eval]'") from e
         self._library: Any = zxingcpp
         self._thorough = thorough
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(ZxingCodeReader, thorough=self._thorough), ()  # for other processes: a library goes into no pickle
 
     def read(self, picture: Rgb) -> tuple[str, ...]:
         """GTIN-14 texts of the codes in an (H, W, 3) uint8 RGB picture.
@@ -123,19 +127,21 @@ def _deblurred(gray: Gray) -> Iterator[tuple[Gray, float]]:
         large = np.asarray(cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
         if max(large.shape) > 1600:
             continue
-        for sigma in (0.8, 1.2, 1.6):
-            yield _wiener(large, sigma * scale, 0.03), float(scale)
+        for sharp in _wiener(large, [sigma * scale for sigma in (0.8, 1.2, 1.6)], 0.03):
+            yield sharp, float(scale)
 
 
-def _wiener(gray: Gray, sigma_px: float, noise: float) -> Gray:
+def _wiener(gray: Gray, sigmas_px: Sequence[float], noise: float) -> Iterator[Gray]:
     pad = 32
     padded = np.pad(gray.astype(np.float32), pad, mode="reflect")
     h, w = padded.shape
     fy, fx = np.fft.fftfreq(h)[:, None], np.fft.rfftfreq(w)[None]
-    transfer = np.exp(-2 * (np.pi * sigma_px) ** 2 * (fx**2 + fy**2))
-    sharp = np.fft.irfft2(np.fft.rfft2(padded) * transfer / (transfer**2 + noise), (h, w))[pad:-pad, pad:-pad]
-    low, high = np.percentile(sharp, (1, 99))
-    return np.asarray(np.clip((sharp - low) / max(high - low, 1e-3) * 255, 0, 255), np.uint8)
+    spectrum = np.fft.rfft2(padded)
+    for sigma_px in sigmas_px:
+        transfer = np.exp(-2 * (np.pi * sigma_px) ** 2 * (fx**2 + fy**2))
+        sharp = np.fft.irfft2(spectrum * transfer / (transfer**2 + noise), (h, w))[pad:-pad, pad:-pad]
+        low, high = np.percentile(sharp, (1, 99))
+        yield np.asarray(np.clip((sharp - low) / max(high - low, 1e-3) * 255, 0, 255), np.uint8)
 
 
 def _enlarged(gray: Gray) -> Gray:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from shelfscan.model.mission import Viewpoint
 from shelfscan.model.planogram import Planogram
@@ -311,7 +310,7 @@ def _dark(scans: Sequence[BayScan], aisle_of: Mapping[str, str], order: Sequence
     for k in lengths:
         less = _less(levels, k)
         rare = np.quantile(_less(shuffled, k).min(axis=1), CHANCE / math.sqrt(len(lengths)))
-        far = noise * math.sqrt(1 / k + 1 / (len(levels) - k)) * norm.ppf(CHANCE / tried)
+        far = noise * math.sqrt(1 / k + 1 / (len(levels) - k)) * statistics.NormalDist().inv_cdf(CHANCE / tried)
         for n in np.flatnonzero((less <= DARK_LEVEL) & (less < max(rare, far))):
             in_stretch[n : n + k] = True
     out: list[Sickness] = []

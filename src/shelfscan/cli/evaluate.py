@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of lab
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML configuration.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Which references are drawn.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, max=256, help="Processes at once; by default one a CPU.")]
 #: Boxes below this score no longer change average precision; fewer of them keep it quick.
 SENSITIVE = 0.02
 
@@ -91,13 +93,13 @@ def tags(data: Data, config: ConfigFile = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def barcodes(data: Data, as_json: Json = False) -> None:
+def barcodes(data: Data, jobs: Jobs = None, as_json: Json = False) -> None:
     """EAN and UPC codes read: labels.csv with file and text."""
     from shelfscan.adapters.codes_zxing import ZxingCodeReader
     from shelfscan.evaluation.reading import evaluate_barcodes
 
     with progress("eval barcodes") as report:
-        result = evaluate_barcodes(data, ZxingCodeReader(), report)
+        result = evaluate_barcodes(data, ZxingCodeReader(), report, jobs or len(os.sched_getaffinity(0)))
     _tell("barcodes", data, result, as_json)
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import beta, binomtest
 
 from shelfscan.model.bundle import Bundle
 from shelfscan.model.stock import BinState, BinStatus, StockMap
@@ -163,6 +162,8 @@ def share(right: int, of: int) -> dict[str, Any]:
     """A share with Wilson's 95 % interval."""
     if not of:
         return {"n": 0, "share": None, "low": None, "high": None}
+    from scipy.stats import binomtest  # here, and below: every command would wait a second for it
+
     ci = binomtest(right, of).proportion_ci(0.95, method="wilson")
     return {"n": of, "share": round(right / of, 4), "low": round(float(ci.low), 4), "high": round(float(ci.high), 4)}
 
@@ -218,6 +219,8 @@ def weighted(stock_map: StockMap, bundle: Bundle, counts: Sequence[Counted]) -> 
 
 def threshold(counts: Sequence[Counted]) -> dict[str, Any]:
     """The lowest confidence from which on posting is safe enough, or how many more counts are needed."""
+    from scipy.stats import beta
+
     ranked = sorted(counts, key=lambda c: -c.state.confidence)
     best: dict[str, Any] | None = None
     wrong = 0

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,8 @@ from shelfscan.ports import Detector, TagReader
 FOUND_IOU = 0.5
 #: What is added to a tag's box, as in the scan pipeline.
 TAG_PAD = 0.06
+#: Fewer pictures are not worth the second that another process takes to start.
+LEAST_A_JOB = 16
 _ISO = re.compile(r"(\d{4}|-)-\d\d(-\d\d)?")
 
 
@@ -90,11 +97,11 @@ def _iou(boxes: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarra
     return np.asarray(shared / np.maximum(areas - shared, 1e-9))
 
 
-def evaluate_barcodes(folder: Path, reader: ZxingCodeReader, report: Report) -> dict[str, Any]:
+def evaluate_barcodes(folder: Path, reader: ZxingCodeReader, report: Report, jobs: int = 1) -> dict[str, Any]:
     """Measure on ``labels.csv`` (file, text; an empty text: no code in the picture).
 
     ``total``: pictures with a code; ``read``: of those, read right; ``misread``: pictures, with a code or without, in
-    which a code was read that is not there.
+    which a code was read that is not there. ``jobs``: processes that read at once; only times differ.
     """
     path = need_folder(folder) / "labels.csv"
     rows = read_rows(path, ("file", "text"))
@@ -104,15 +111,15 @@ def evaluate_barcodes(folder: Path, reader: ZxingCodeReader, report: Report) -> 
     bad = Unreadable()
     total = read = misread = looked = 0
     times_ms: list[float] = []
-    for n, (_, row) in enumerate(rows):
+    paths = [folder / row["file"] for _, row in rows]
+    for n, ((_, row), answer) in enumerate(zip(rows, _answers(reader, paths, jobs), strict=True)):
         report(row["file"], n / len(rows))
-        picture = bad.read(folder / row["file"])
-        if picture is None:
+        bad.problems += answer.problems
+        if answer.problems:
             continue
         looked += 1
-        t0 = time.perf_counter()
-        codes = set(reader.read(picture))
-        times_ms.append(1e3 * (time.perf_counter() - t0))
+        codes = set(answer.codes)
+        times_ms.append(answer.ms)
         wanted = gtin14(row["text"])
         total += bool(wanted)
         read += bool(wanted) and wanted in codes
@@ -120,6 +127,39 @@ def evaluate_barcodes(folder: Path, reader: ZxingCodeReader, report: Report) -> 
     if not looked:
         raise bad.none_left()
     return {"total": total, "read": read, "misread": misread, "ms_per_image": median(times_ms, 1), "unreadable": bad.problems}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was read in a picture, or why it could not be looked at."""
+
+    codes: tuple[str, ...] = ()
+    ms: float = 0.0
+    problems: tuple[str, ...] = ()
+
+
+def _answers(reader: ZxingCodeReader, paths: Sequence[Path], jobs: int) -> Iterator[_Answer]:
+    """One a picture, in order."""
+    jobs = min(jobs, -(-len(paths) // LEAST_A_JOB))
+    if jobs <= 1:
+        yield from (_answer(reader, path) for path in paths)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(partial(_answer, reader), paths)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _answer(reader: ZxingCodeReader, path: Path) -> _Answer:
+    bad = Unreadable()
+    picture = bad.read(path)
+    if picture is None:
+        return _Answer(problems=tuple(bad.problems))
+    t0 = time.perf_counter()
+    codes = reader.read(picture)
+    return _Answer(codes, 1e3 * (time.perf_counter() - t0))
 
 
 def evaluate_expiry(folder: Path, dates: RapidOcrDates, report: Report) -> dict[str, Any]:

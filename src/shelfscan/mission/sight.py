@@ -11,11 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, maximum_filter
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import dijkstra
 
 from shelfscan.errors import BadInput
 from shelfscan.model.geometry import Array, Pose2D, apply
@@ -56,6 +52,8 @@ def without(grid: OccupancyGrid, zones: Sequence[KeepOut]) -> OccupancyGrid:
     """The map with the zones as if walls were there. Raises `BadInput` for a zone that has no area."""
     if not zones:
         return grid
+    import shapely  # here, and SciPy below: every command would wait half a second for them
+
     cells = grid.cells.copy()
     rows, cols = cells.shape
     x = grid.origin_m[0] + (np.arange(cols) + 0.5) * grid.resolution_m
@@ -133,6 +131,8 @@ class Floor:
 
         A pair without a way costs `NO_WAY` times its straight line.
         """
+        from scipy.sparse.csgraph import dijkstra
+
         graph, index = self._graph
         a = [index(p) for p in starts]
         b = [index(p) for p in goals]
@@ -145,6 +145,9 @@ class Floor:
 
     @cached_property
     def _graph(self) -> tuple[Any, Callable[[Pose2D], int]]:
+        from scipy.ndimage import distance_transform_edt, maximum_filter
+        from scipy.sparse import coo_matrix
+
         free = self._grid.cells == 0
         clear = np.asarray(distance_transform_edt(free)) * self._grid.resolution_m
         step = max(1, round(WAY_CELL_M / self._grid.resolution_m))

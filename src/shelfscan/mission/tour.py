@@ -13,11 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_matrix
 
 Costs = NDArray[np.float64]
 #: A tour is good enough within this share of the best: a map's ways are not known better.
@@ -71,6 +68,10 @@ def best_tour(costs: Costs, first: Sequence[int] = (), seconds: float = 10.0) ->
 
 def _exact(costs: Costs, allowed: NDArray[np.bool_], seconds: float) -> tuple[tuple[int, ...] | None, list[list[int]], float]:
     """(the best tour or None when the time ran out, the closed tours that the last relaxation was made of, a bound)."""
+    # Here, not above: every command would wait half a second for them.
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_matrix
+
     n = len(costs)
     rows, cols = np.nonzero(allowed)
     m = len(rows)
@@ -186,6 +187,8 @@ def _improved(priced: Costs, order: tuple[int, ...]) -> tuple[int, ...]:
 
 def long_search(costs: Costs, seed: int = 0) -> float:
     """The cost of the best tour that an unhurried search from another family finds; for measuring `best_tour`."""
+    import networkx as nx
+
     n = len(costs)
     graph = nx.DiGraph()
     graph.add_weighted_edges_from((i, j, float(costs[i, j])) for i in range(n) for j in range(n) if i != j)

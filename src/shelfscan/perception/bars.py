@@ -24,6 +24,8 @@ QUIET = 5
 SAMPLES = 3
 #: Standard deviations of the blur that are tried, in modules; negative: of a lens out of focus, whose blur is a disc.
 BLURS = (0.35, 0.6, 0.85, 1.1, 1.4, -0.6, -0.85, -1.1, -1.4, -1.7)
+#: Blurs that are tried when bars are looked for, and the modules where the guards begin.
+_SCANNED, _GUARDS = (0.6, -1.3), (0, 46, 92)
 #: Classes of size when bars are looked for, in parts of a line.
 _SIZES = (0.0, 0.45, 0.65, np.inf)
 _BITS = np.array([[int(c) for c in p] for p in _L], np.float64)
@@ -277,14 +279,26 @@ def _rivals(extra: Floats, code: str, count: int = 24) -> list[str]:
     return out
 
 
+@lru_cache(maxsize=1)
+def _scanned() -> Floats:
+    """(blurs·33, 7·SAMPLES) what a profile is scanned for: the 30 digits of each blur, then the three guards of each, which
+    are shorter and end in zeros."""
+    frame = np.concatenate([np.zeros(QUIET), _frame(), np.zeros(QUIET)])
+    edges = [_spread(blur) @ frame for blur in _SCANNED]
+    guards = np.array([e[(lo + QUIET) * SAMPLES :][: 3 * SAMPLES] for e in edges for lo in _GUARDS])
+    return np.concatenate([*(_templates(blur) for blur in _SCANNED), np.pad(guards, ((0, 0), (0, 4 * SAMPLES)))])
+
+
 def scan_bars(profile: Floats, least: float, most: float, count: int = 16) -> list[tuple[float, float, float, float]]:
     """Places of bars ``least`` to ``most`` pixels wide anywhere in a profile: (cost, x0, x1, bend), best first."""
     n = len(profile)
     widths = least * 1.012 ** np.arange(int(np.log(most / least) / np.log(1.012)) + 1)
     found: list[tuple[float, float, float, float]] = []
     level = profile
-    frame = np.concatenate([np.zeros(QUIET), _frame(), np.zeros(QUIET)])
     x = np.arange(n)
+    wanted = _scanned()
+    norms = (wanted**2).sum(1)[:, None]
+    digits = len(_SCANNED) * len(PATTERNS)
     for k, width in enumerate(widths):
         module = width / MODULES
         if k % 7 == 0:
@@ -294,30 +308,32 @@ def scan_bars(profile: Floats, least: float, most: float, count: int = 16) -> li
             at = np.arange(-2 * QUIET * module, n + 2 * QUIET * module, module / SAMPLES)
             places = at - bend * (at - n / 2) ** 2 / width
             y = np.interp(places, x, level)
-            windows = np.lib.stride_tricks.sliding_window_view(y, 7 * SAMPLES)
-            square = (windows**2).sum(1)
             offsets = len(y) - (MODULES + 2 * QUIET) * SAMPLES
             if offsets < 1:
                 continue
-            gap = np.lib.stride_tricks.sliding_window_view(y**2, 4 * SAMPLES).sum(1)
-            for blur in (0.6, -1.3):
-                T = _templates(blur)
-                costs = square[:, None] - 2 * windows @ T.T + (T**2).sum(1)
-                left, right = costs[:, :20].min(1), costs[:, 20:].min(1)
+            # Squared differences by products, of all places at once: |a - b|² = |a|² - 2ab + |b|².
+            m = len(y) - 7 * SAMPLES + 1
+            windows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(y, m))  # (samples, places)
+            products = norms - 2 * (wanted @ windows)
+            sums = np.concatenate([[0.0], (y * y).cumsum()])
+            square, rim, gap = (sums[k * SAMPLES :] - sums[: -k * SAMPLES] for k in (7, 3, 4))
+            for b in range(len(_SCANNED)):
+                first = b * len(PATTERNS)
+                left = products[first : first + 20].min(0) + square
+                right = products[first + 20 : first + 30].min(0) + square
                 # Beside the bars there is nothing for some modules; inside a code such gaps do not exist.
                 total = gap[:offsets] + gap[(MODULES + QUIET + 1) * SAMPLES :][:offsets]
                 for i, start in enumerate(_STARTS):
                     o = (start + QUIET) * SAMPLES
-                    total = total + (left if i < 6 else right)[o : o + offsets]
-                edge = _spread(blur) @ frame
-                for lo, hi in ((0, 3), (46, 49), (92, 95)):
-                    want = edge[(lo + QUIET) * SAMPLES : (hi + QUIET) * SAMPLES]
-                    guard = np.lib.stride_tricks.sliding_window_view(y, len(want))[(lo + QUIET) * SAMPLES :][:offsets]
-                    total = total + ((guard - want) ** 2).sum(1)
+                    total += (left if i < 6 else right)[o : o + offsets]
+                for g, lo in enumerate(_GUARDS):
+                    o = (lo + QUIET) * SAMPLES
+                    total += products[digits + 3 * b + g, o : o + offsets] + rim[o : o + offsets]
                 o = int(total.argmin())
-                first = o + QUIET * SAMPLES
-                a, b = (float(np.interp(v - 0.5, np.arange(len(places)), places)) for v in (first, first + MODULES * SAMPLES))
-                found.append((float(total[o]), a, b, bend))
+                # Between samples: a module's edge lies half a sample before the middle of its first one.
+                ends = [o + QUIET * SAMPLES, o + (QUIET + MODULES) * SAMPLES]
+                x0, x1 = (float(places[e - 1] + 0.5 * (places[e] - places[e - 1])) for e in ends)
+                found.append((float(total[o]), x0, x1, bend))
     out: list[tuple[float, float, float, float]] = []
     for row in sorted(found):
         if all(abs(row[1] - a) + abs(row[2] - b) > 2.0 * (b - a) / MODULES for _, a, b, _ in out):

@@ -95,29 +95,45 @@ def decode_cells(
     limit: int = 1000,
 ) -> tuple[Detections, NDArray[np.int64]]:
     """What `decode` gives, and for each box the cell (index into A) that it is of."""
-    best = scores.argmax(0)
-    top = scores[best, np.arange(scores.shape[1])]
-    keep = np.flatnonzero(top >= np.asarray(thresholds, np.float32)[best])
+    floors = np.asarray(thresholds, np.float32)
+    keep = np.flatnonzero(scores.max(0) >= floors.min())
+    best = scores[:, keep].argmax(0)
+    top = scores[best, keep]
+    sure = top >= floors[best]
+    keep, best, top = keep[sure], best[sure], top[sure]
     if not len(keep):
         return Detections.empty(), np.zeros(0, np.int64)
     if len(keep) > 4 * limit:
-        keep = keep[np.argpartition(-top[keep], 4 * limit)[: 4 * limit]]
+        first = np.argpartition(-top, 4 * limit)[: 4 * limit]
+        keep, best, top = keep[first], best[first], top[first]
     points, strides = _cells(*shape)
     d = distances[:, keep].T * strides[keep, None]
     corners = np.concatenate([points[keep] - d[:, :2], points[keep] + d[:, 2:]], 1)
     boxes = np.asarray(corners / np.float32(back.scale), np.float32)
     boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, back.width_px)
     boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, back.height_px)
-    chosen = suppress(boxes, top[keep], best[keep], iou)[:limit]
+    chosen = suppress(boxes, top, best, iou)[:limit]
     solid = (boxes[chosen, 2:] - boxes[chosen, :2] > 1).all(1)
     chosen = chosen[solid]
-    found = Detections(boxes[chosen], top[keep][chosen].astype(np.float32), best[keep][chosen].astype(np.int64))
+    found = Detections(boxes[chosen], top[chosen].astype(np.float32), best[chosen].astype(np.int64))
     return found, np.asarray(keep[chosen], np.int64)
 
 
 def suppress(boxes: Floats, scores: Floats, classes: NDArray[np.int64], iou: float) -> NDArray[np.int64]:
     """Indices of the boxes (N, 4) that stay, best first: none overlaps a better one of its class by more than ``iou``."""
+    if not len(boxes):
+        return np.zeros(0, np.int64)
     sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-    kept = cv2.dnn.NMSBoxesBatched(sizes.tolist(), scores.tolist(), classes.tolist(), 0.0, iou)
-    chosen = np.asarray(kept, np.int64).reshape(-1)
-    return chosen[np.argsort(-scores[chosen], kind="stable")]
+    # The work grows with the square of the boxes, so it is done a class and, in it, a band at a time: between two shelves
+    # there mostly is a line that no product crosses.
+    apart = classes * (float(boxes[:, 3].max()) + 1.0)
+    top, bottom = boxes[:, 1] + apart, boxes[:, 3] + apart
+    order = np.argsort(top, kind="stable")
+    reach = np.maximum.accumulate(bottom[order])
+    kept = []
+    for band in np.split(order, np.flatnonzero(top[order][1:] >= reach[:-1]) + 1):
+        band.sort()  # of equal scores the first comes first
+        found = cv2.dnn.NMSBoxes(sizes[band].tolist(), scores[band].tolist(), 0.0, iou) if len(band) > 1 else [0]
+        kept.append(band[np.asarray(found, np.int64).reshape(-1)])
+    chosen = np.concatenate(kept)
+    return np.asarray(chosen[np.lexsort((chosen, -scores[chosen]))], np.int64)

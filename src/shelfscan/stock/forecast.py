@@ -18,7 +18,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import nbinom
 
 from shelfscan.model.stock import BinStatus, StockMap
 from shelfscan.model.times import from_iso
@@ -61,6 +60,8 @@ class Demand:
 
     def pmf(self, day: date, most: int, share: float = 1.0, promotion: bool = False) -> Pmf:
         """P(0..most units wanted) in a share of a day; the last entry holds what is above."""
+        from scipy.stats import nbinom  # here, and below: every command would wait a second for it
+
         mean = max(1e-9, self.mean(day, promotion) * share)
         spread = max(LEAST_SPREAD, self.spread) / max(share, 1e-3)
         n = 1.0 / spread
@@ -70,6 +71,8 @@ class Demand:
 
     def quantile(self, q: float, day: date, promotion: bool = False) -> float:
         """A quantile of a day's demand."""
+        from scipy.stats import nbinom
+
         mean = max(1e-9, self.mean(day, promotion))
         n = 1.0 / max(LEAST_SPREAD, self.spread)
         return float(nbinom.ppf(q, n, n / (n + mean)))

@@ -15,7 +15,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import poisson
 
 from shelfscan.model.stock import BinState, BinStatus, StockMap
 from shelfscan.model.times import from_iso
@@ -115,6 +114,8 @@ def carried(belief: Pmf, since: datetime, until: datetime, moved: Sequence[Moved
         out = _shift(out, round(m.delta))
     days = max(0.0, (until - since).total_seconds() / DAY_S)
     if rate_per_day > 0 and days > 0:
+        from scipy.stats import poisson  # here: every command would wait a second for it
+
         sold = poisson.pmf(np.arange(n), rate_per_day * days)
         sold[-1] += 1.0 - sold.sum()
         left = np.zeros(n)
