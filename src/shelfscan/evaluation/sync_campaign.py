@@ -43,7 +43,13 @@ T0 = 1_893_456_000_000_000_000
 MINUTE = 60_000_000_000
 SITE = "store-1"
 #: Modules whose ``night`` needs nothing but a seed and a ledger.
-_STANDINS = {"inventree": "inventree_night", "odoo": "odoo_night", "sap": "sap_night", "webhook": "webhook_stub"}
+_STANDINS = {
+    "epcis": "epcis_night",
+    "inventree": "inventree_night",
+    "odoo": "odoo_night",
+    "sap": "sap_night",
+    "webhook": "webhook_stub",
+}
 #: What must not happen.
 WRONG = ("doubled", "overwritten", "lost", "erased", "unseen", "wrong", "left", "misanswered")
 
@@ -228,7 +234,8 @@ def campaign(
     """``runs`` seeded nights against a system; counts of what went wrong, and of what happened.
 
     ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`),
-    ``inventree``, ``odoo`` or ``sap`` (stand-ins, see `evaluation.odoo_stub` and the like). Raises `BadInput` for another name.
+    ``folder``, ``epcis``, ``inventree``, ``odoo``, ``sap`` or ``webhook`` (stand-ins, see `evaluation.odoo_stub` and the like).
+    Raises `BadInput` for another name.
     """
     started = time.monotonic()
     total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "answered", "faults"), 0))
@@ -302,4 +309,5 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return night, close
 
         return files
-    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, inventree, memory, odoo, sap, tryton, webhook")
+    known = ", ".join(sorted({"builtin", "folder", "memory", "tryton", *_STANDINS}))
+    raise BadInput(f"--wms: no campaign against {wms!r}; known: {known}")
