@@ -14,11 +14,14 @@ from shelfscan.errors import WmsRejected
 from shelfscan.evaluation.faulty_wms import FaultyTransport
 from shelfscan.evaluation.inventree_models import InvenTreeError, InvenTreeSystem
 from shelfscan.evaluation.inventree_stub import TOKEN, InvenTreeStub
-from shelfscan.evaluation.sync_campaign import FaultNight
+from shelfscan.evaluation.sync_campaign import MINUTE, T0, FaultNight
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.ports import Ledger
 from shelfscan.wms.port import StockRow
+
+#: The status that asks for a count here.
+ATTENTION = 50
 
 
 class InvenTreeTill(InvenTreeWms):
@@ -33,12 +36,20 @@ class InvenTreeTill(InvenTreeWms):
         token: str = TOKEN,
         page: int = 2000,
         listed: bool = True,
+        ask_status: int = ATTENTION,
     ) -> None:
         self.system, self.rows, self.listed = system, tuple(rows), listed
         self.stub = InvenTreeStub(system, listed=listed)
         # A name of its own for each process: the lock of one writer goes by it.
         url = f"http://inventree-{os.getpid()}.test"
-        super().__init__(url, token, rows, zone=system.zone, transport=line(self.stub), page=page, sleep=self.waited)
+        super().__init__(
+            *(url, token, rows),
+            zone=system.zone,
+            ask_status=ask_status,
+            transport=line(self.stub),
+            page=page,
+            sleep=self.waited,
+        )
 
     def waited(self, seconds: float) -> None:
         """Nothing happens while it waits for a change that is being carried out: here each is done when it is answered."""
@@ -56,6 +67,18 @@ class InvenTreeTill(InvenTreeWms):
             self.system.sell(location_code, sku, delta, moved_at_ns)
         except InvenTreeError as e:
             raise WmsRejected(str(e)) from e
+
+    def ask(self, location_code: str, *skus: str, at_ns: int = T0 - 10 * MINUTE) -> list[str]:
+        """Staff set the status of all that is kept there, before the robot looks; the tasks' names."""
+        kept = skus or [r.sku for r in self.rows if r.location_code == location_code]
+        items = [int(row["pk"]) for sku in kept for row in self.system.at(location_code, sku)]
+        self.system.change_status(items, ATTENTION, "please", at_ns)
+        told = {t["item"]: pk for pk, t in sorted(self.system.track.items()) if t["deltas"].get("status") == ATTENTION}
+        return [f"{pk}.{told[pk]}" for pk in items]
+
+    def dropped(self, ref: str) -> bool:
+        """Whether a task went with its stock item, which was sold out and deleted."""
+        return int(ref.partition(".")[0]) not in self.system.items
 
 
 class _Books(InvenTreeTill):

@@ -81,6 +81,8 @@ class InvenTreeStub(httpx.BaseTransport):
         what = path.removeprefix("/api/stock/").strip("/")
         if what in ADJUST:
             s.adjust(what, body.get("items"), notes)
+        elif what == "change_status":
+            s.change_status(body.get("items"), body.get("status", 10), str(body.get("note") or ""))
         elif what == "merge":
             s.merge(body.get("items"), body.get("location"), notes, body.get("allow_mismatched_status") is True)
         else:
@@ -145,7 +147,7 @@ class InvenTreeStub(httpx.BaseTransport):
             variants = query.get("include_variants", "true").lower() in ("true", "1")
             rows = [r for r in rows if r["part"] == part or (variants and s.parts[r["part"]]["variant_of"] == part)]
         if "status" in query:
-            rows = [r for r in rows if r["status"] == int(query["status"])]
+            rows = [r for r in rows if int(query["status"]) in (r["status"], r["status_custom_key"])]
         rows.sort(key=lambda r: (s.parts[r["part"]]["name"], r["quantity"], r["location"] or 0))
         return [self._shown(r) for r in rows]
 

@@ -13,7 +13,7 @@ import httpx
 from shelfscan.adapters.wms_sap import SapWms
 from shelfscan.errors import WmsRejected
 from shelfscan.evaluation.faulty_wms import FaultyTransport
-from shelfscan.evaluation.sap_models import SapError, SapSystem
+from shelfscan.evaluation.sap_models import ITEMS, SapError, SapSystem
 from shelfscan.evaluation.sap_stub import CLIENT, PASSWORD, USER, SapStub
 from shelfscan.evaluation.sync_campaign import FaultNight
 from shelfscan.model.bundle import WmsLocation
@@ -57,6 +57,14 @@ class SapTill(SapWms):
             self.system.sell(location_code, sku, delta, moved_at_ns)
         except SapError as e:
             raise WmsRejected(str(e)) from e
+
+    def ask(self, location_code: str) -> list[str]:
+        """A planner makes a document for all that is kept there, one a material; the tasks' names."""
+        plant, location = self.system.place(location_code)
+        head = {"Plant": plant, "StorageLocation": location, "PhysInventoryPlannedCountDate": "2030-01-01T00:00:00"}
+        skus = [r.sku for r in self.rows if r.location_code == location_code]
+        made = [self.system.create({**head, ITEMS: [{"Material": sku}]}) for sku in skus]
+        return [f"{d['n']}/{d['FiscalYear']}" for d in made]
 
 
 class _Line(FaultyTransport):
