@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from shelfscan.adapters.wms_epcis import EpcisWms, FolderCarrier
 from shelfscan.errors import WmsAuth, WmsError, WmsRejected, WmsUnknown
 from shelfscan.evaluation.epcis_check import problems
 from shelfscan.evaluation.epcis_night import EpcisNight, FaultyEpcis
-from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository
+from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository, server
 from shelfscan.evaluation.faulty_wms import FaultyTransport, Killed
 from shelfscan.evaluation.sync_campaign import WRONG, DyingLedger, campaign
 from shelfscan.model.bundle import WmsLocation
@@ -99,6 +100,22 @@ def test_a_repository_that_takes_a_few_at_once_gets_a_few_under_the_same_identit
     receipt = repository(server).submit(document(*range(1, 12)))
     assert {s.result for s in receipt.lines} == {"applied"} and set(server.events) == {event_id(KEY, n) for n in range(1, 12)}
     assert repository(server).find(KEY) == receipt
+
+
+def test_over_a_real_socket() -> None:
+    repo = EpcisRepository()
+    running = server(repo)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        port = running.server_address[1]
+        carrier = HttpCarrier(f"http://127.0.0.1:{port}", TOKEN, sleep=lambda s: None)
+        receipt = EpcisWms(carrier, Places()).submit(document(4, 3))
+        assert {s.result for s in receipt.lines} == {"applied"} and len(repo.events) == 2 and carrier.lines_of(KEY) == 2
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
 
 
 def test_somebody_in_the_way_ends_no_document() -> None:

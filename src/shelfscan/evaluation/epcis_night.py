@@ -22,7 +22,6 @@ import httpx
 from shelfscan.adapters.epcis_http import HttpCarrier
 from shelfscan.adapters.wms_epcis import EpcisWms
 from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository
-from shelfscan.evaluation.faulty_wms import FaultyTransport
 from shelfscan.evaluation.night_line import NightLine, OnALine, night_url
 from shelfscan.evaluation.sync_campaign import SITE, FaultNight
 from shelfscan.model.bundle import WmsLocation
@@ -126,10 +125,8 @@ class FaultyEpcis(OnALine, EpcisWms):
     def __init__(
         self, books: EpcisBooks, rng: random.Random, p_fault: float, meanwhile: Callable[[], None], log: bool = False
     ) -> None:
-        self.transport: FaultyTransport = (_LosingLine if log else _Line)(rng, p_fault, meanwhile, books.repository)
-        carrier = HttpCarrier(
-            night_url("epcis"), TOKEN, wait_s=5.0, poll_s=1.0, transport=self.transport, sleep=lambda seconds: None
-        )
+        line = self.runs_over((_LosingLine if log else _Line)(rng, p_fault, meanwhile, books.repository))
+        carrier = HttpCarrier(night_url("epcis"), TOKEN, wait_s=5.0, poll_s=1.0, transport=line, sleep=lambda seconds: None)
         super().__init__(carrier, Places())
 
 

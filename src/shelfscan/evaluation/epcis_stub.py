@@ -5,17 +5,22 @@ already is refused, unless it says the same; a query it does not know is an erro
 done, and ``lag`` how many later a query shows a new event. ``limit``: events of one capture. ``deaf``: it answers queries it
 does not know with just any events. ``strict``: it refuses an event that it has, even one that says the same.
 ``log``: it keeps what it is sent as often as it is sent, and leaves it to its readers to know an event again.
+
+It is an `httpx` transport, and a server on loopback: ``python -m shelfscan.evaluation.epcis_stub``.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from http.server import HTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
 
+from shelfscan.evaluation import stub_server
 from shelfscan.evaluation.epcis_check import problems
 
 TOKEN = "stub-token"
@@ -142,3 +147,21 @@ class EpcisRepository(httpx.BaseTransport):
         page = found[: int(asked.get("perPage", ["30"])[0])]
         body = {"queryResults": {"queryName": "SimpleEventQuery", "resultsBody": {"eventList": page}}}
         return httpx.Response(200, json={"type": "EPCISQueryDocument", "schemaVersion": "2.0", "epcisBody": body})
+
+
+def server(repository: EpcisRepository, port: int = 0) -> HTTPServer:
+    """The stand-in behind a socket of this computer. ``serve_forever`` runs it."""
+    return stub_server.server(_answers(repository), port)
+
+
+def _answers(repository: EpcisRepository) -> stub_server.Answers:
+    def answers(method: str, address: str, headers: Mapping[str, str], content: bytes) -> stub_server.Answer:
+        asked = httpx.Request(method, f"http://localhost{address}", headers=dict(headers), content=content)
+        said = repository.handle_request(asked)
+        return said.status_code, {**stub_server.JSON, **{k: v for k, v in said.headers.items() if k == "location"}}, said.text
+
+    return answers
+
+
+if __name__ == "__main__":
+    stub_server.serve(_answers(EpcisRepository()), 8046, f"token: {TOKEN}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 import httpx
 
 from shelfscan.evaluation.faulty_wms import FaultyTransport
+
+Line = TypeVar("Line", bound=FaultyTransport)
 
 
 def night_url(system: str) -> str:
@@ -28,13 +31,17 @@ class NightLine(FaultyTransport):
         """
         raise NotImplementedError
 
+    def disturb(self, request: httpx.Request) -> None:
+        """What else may happen on the server just before a request."""
+
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it, or let something happen to it."""
         whole = self._p
         less, sales = self.weigh(request)
-        self._p = whole / less
         for _ in range(sales):
             self._meanwhile()
+        self.disturb(request)
+        self._p = whole / less
         try:
             return super().handle_request(request)
         finally:
@@ -45,6 +52,11 @@ class OnALine:
     """A client behind a line that fails, as `FaultNight` handles one."""
 
     transport: FaultyTransport
+
+    def runs_over(self, line: Line) -> Line:
+        """Keep the line in mind."""
+        self.transport = line
+        return line
 
     @property
     def faults(self) -> int:
