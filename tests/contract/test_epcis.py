@@ -21,6 +21,7 @@ from shelfscan.errors import WmsAuth, WmsError, WmsRejected, WmsUnknown
 from shelfscan.evaluation.epcis_check import problems
 from shelfscan.evaluation.epcis_night import EpcisNight, FaultyEpcis
 from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository, server
+from shelfscan.evaluation.epcis_ways import by_folder, by_mqtt
 from shelfscan.evaluation.faulty_wms import FaultyTransport, Killed
 from shelfscan.evaluation.sync_campaign import WRONG, DyingLedger, campaign
 from shelfscan.model.bundle import WmsLocation
@@ -284,6 +285,13 @@ def test_the_campaigns_nights_find_nothing() -> None:
     assert total["posted"] > 150 and total["faults"] > 80 and total["refused"] > 5
 
 
+@pytest.mark.parametrize("way", ["folder", "mqtt"])
+def test_by_folder_and_broker_too(way: str) -> None:
+    total = campaign(f"epcis-{way}", 20, 7000)
+    assert {k: total[k] for k in WRONG} == dict.fromkeys(WRONG, 0)
+    assert total["posted"] > 80 and total["faults"] > 8 and total["again"] > 10, "an event comes again, as the same one"
+
+
 def sends_again(client: FaultyEpcis) -> None:
     """Looks nothing up before it sends."""
     carrier: Any = client._carrier
@@ -338,7 +346,27 @@ def test_the_campaign_finds_out_a_client_that_is_wrong(wrong: Any, what: str) ->
         return client
 
     found = 0
-    for seed in range(7000, 7040):
+    for seed in range(7000, 7024):
         made = EpcisNight(seed, MemoryLedger(), make)
         found += made.check(made.run())[what]
+    assert found > 0
+
+
+@pytest.mark.parametrize("by", [by_folder, by_mqtt])
+@pytest.mark.parametrize(
+    "wrong, what", [(names_anew, "doubled"), (tells_when_it_is_sent, "overwritten"), (gives_out_a_location, "erased")]
+)
+def test_and_on_the_other_ways(by: Any, wrong: Any, what: str) -> None:
+    def make(*args: Any) -> Any:
+        client = by(*args)
+        wrong(client)
+        return client
+
+    found = 0
+    for seed in range(7000, 7006):
+        made = EpcisNight(seed, MemoryLedger(), make, http=False)
+        try:
+            found += made.check(made.run())[what]
+        finally:
+            made.line.close()
     assert found > 0

@@ -18,7 +18,8 @@ def campaign(
         str,
         typer.Option(
             "--wms",
-            help="sync: builtin; epcis, folder, inventree, odoo, sap, webhook (stand-ins); memory; tryton with --address.",
+            help="sync: builtin; epcis, epcis-folder, epcis-mqtt, folder, inventree, odoo, sap, webhook (stand-ins); memory; "
+            "tryton with --address.",
         ),
     ] = "builtin",
     address: Annotated[

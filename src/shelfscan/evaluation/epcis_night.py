@@ -22,6 +22,7 @@ import httpx
 from shelfscan.adapters.epcis_http import HttpCarrier
 from shelfscan.adapters.wms_epcis import EpcisWms
 from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository
+from shelfscan.evaluation.epcis_ways import by_folder, by_mqtt
 from shelfscan.evaluation.night_line import NightLine, OnALine, night_url
 from shelfscan.evaluation.sync_campaign import SITE, FaultNight
 from shelfscan.model.bundle import WmsLocation
@@ -129,6 +130,9 @@ class FaultyEpcis(OnALine, EpcisWms):
         carrier = HttpCarrier(night_url("epcis"), TOKEN, wait_s=5.0, poll_s=1.0, transport=line, sleep=lambda seconds: None)
         super().__init__(carrier, Places())
 
+    def collect(self) -> None:
+        """Nothing: a repository has what it took."""
+
 
 def repository_of(seed: int) -> EpcisRepository:
     """One of the four kinds."""
@@ -144,10 +148,10 @@ def repository_of(seed: int) -> EpcisRepository:
 
 
 class EpcisNight(FaultNight):
-    """A night against a repository. ``books``: its reader."""
+    """A night against a repository. ``books``: its reader; ``make``: the client on its line; ``http``: it may refuse."""
 
-    def __init__(self, seed: int, ledger: Ledger, make: Callable[..., Any] = FaultyEpcis) -> None:
-        self.repository = repository_of(seed)
+    def __init__(self, seed: int, ledger: Ledger, make: Callable[..., Any] = FaultyEpcis, *, http: bool = True) -> None:
+        self.repository = repository_of(seed) if http else EpcisRepository()
 
         def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> EpcisBooks:
             self.books = EpcisBooks(self.repository, rows, catalogue, clock)
@@ -160,7 +164,7 @@ class EpcisNight(FaultNight):
         own = random.Random(f"epcis {seed}")
         places = {code: b.bin_id for code, b in self.bins.items()}
         #: Places that the repository takes no event of.
-        self.unknown = {code for code in places if own.random() < 0.06}
+        self.unknown = {code for code in places if own.random() < 0.06 and http}
         self.repository.unknown_places = {read_point(places[code]) for code in self.unknown}
         wms = self.line.capabilities().name
         for b in self.bins.values():
@@ -177,6 +181,7 @@ class EpcisNight(FaultNight):
 
     def check(self, report: SyncReport) -> Counter[str]:
         """What went wrong, in a repository's terms (docs/wms/epcis.md), and how much happened at all."""
+        self.line.collect()
         counted = {x.bin_id: x for x in report.lines}
         ours: dict[str, list[dict[str, Any]]] = {}
         for e in self.books.ours():
@@ -210,3 +215,8 @@ class EpcisNight(FaultNight):
 def night(seed: int, ledger: Ledger) -> EpcisNight:
     """A night of one of four kinds."""
     return EpcisNight(seed, ledger)
+
+
+def night_by(way: str, seed: int, ledger: Ledger) -> EpcisNight:
+    """A night by ``folder`` or ``mqtt``."""
+    return EpcisNight(seed, ledger, by_folder if way == "folder" else by_mqtt, http=False)

@@ -109,6 +109,16 @@ class EpcisRepository(httpx.BaseTransport):
         assert event["eventID"] not in self.events
         self._take(event, 0)
 
+    def receive(self, document: Any) -> None:
+        """A document comes by another way, where nobody can be answered. Raises `ValueError` when it is no EPCIS 2.0."""
+        wrong = problems(document)
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        for e in document["epcisBody"]["eventList"]:
+            if self.events.get(e["eventID"], e) != e:
+                raise ValueError(f"another event has the eventID {e['eventID']}")
+            self._take(e, 0)
+
     def _do(self, job: str) -> None:
         state, bad = self._jobs[job], []
         for e in state[1]:

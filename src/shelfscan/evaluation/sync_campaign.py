@@ -50,6 +50,7 @@ _STANDINS = {
     "sap": "sap_night",
     "webhook": "webhook_stub",
 }
+_EPCIS = ("epcis-folder", "epcis-mqtt")
 #: What must not happen.
 WRONG = ("doubled", "overwritten", "lost", "erased", "unseen", "wrong", "left", "misanswered")
 
@@ -241,9 +242,9 @@ def campaign(
 ) -> dict[str, Any]:
     """``runs`` seeded nights against a system; counts of what went wrong, and of what happened.
 
-    ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`),
-    ``folder``, ``epcis``, ``inventree``, ``odoo``, ``sap`` or ``webhook`` (stand-ins, see `evaluation.odoo_stub` and the like).
-    Raises `BadInput` for another name.
+    ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`), or a
+    stand-in (see `evaluation.odoo_stub` and the like): ``epcis``, ``epcis-folder``, ``epcis-mqtt``, ``folder``, ``inventree``,
+    ``odoo``, ``sap``, ``webhook``. Raises `BadInput` for another name.
     """
     started = time.monotonic()
     total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "asked", "answered", "faults"), 0))
@@ -303,6 +304,20 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return make_night(seed, ledger), ledger.close
 
         return stub
+    if wms in _EPCIS:
+        from shelfscan.evaluation.epcis_night import night_by
+
+        def way(seed: int) -> tuple[FaultNight, Callable[[], None]]:
+            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+            made = night_by(wms.partition("-")[2], seed, ledger)
+
+            def close() -> None:
+                ledger.close()
+                made.line.close()
+
+            return made, close
+
+        return way
     if wms == "folder":
         from shelfscan.evaluation import folder_stub
 
@@ -317,5 +332,5 @@ def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultN
             return night, close
 
         return files
-    known = ", ".join(sorted({"builtin", "folder", "memory", "tryton", *_STANDINS}))
+    known = ", ".join(sorted({"builtin", "folder", "memory", "tryton", *_STANDINS, *_EPCIS}))
     raise BadInput(f"--wms: no campaign against {wms!r}; known: {known}")
