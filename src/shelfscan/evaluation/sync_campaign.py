@@ -264,73 +264,59 @@ def campaign(
 
 
 def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultNight, Callable[[], None]]]:
-    def builtin(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-        ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-        system = folder / f"{seed}.sqlite"
+    make = _maker(wms, folder, tryton)
 
-        def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> BuiltinWms:
-            return BuiltinTill(system, seed=(rows, catalogue), clock=clock)
+    def night(seed: int) -> tuple[FaultNight, Callable[[], None]]:
+        ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+        made, clear = make(seed, ledger)
 
         def close() -> None:
             ledger.close()
+            clear()
             for path in folder.glob(f"{seed}.*"):
                 path.unlink()
 
-        return FaultNight(seed, build, ledger), close
+        return made, close
 
-    def memory(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-        ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-        return FaultNight(seed, MemoryWms, ledger), ledger.close
+    return night
+
+
+def _maker(wms: str, folder: Path, tryton: str) -> Callable[[int, Ledger], tuple[FaultNight, Callable[[], None]]]:
+    """What makes a night of a seed and a ledger, and clears up after it. Raises `BadInput`."""
+
+    def builtin(seed: int, ledger: Ledger) -> tuple[FaultNight, Callable[[], None]]:
+        def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> BuiltinTill:
+            return BuiltinTill(folder / f"{seed}.sqlite", seed=(rows, catalogue), clock=clock)
+
+        return FaultNight(seed, build, ledger), _nothing
 
     if wms == "builtin":
         return builtin
     if wms == "memory":
-        return memory
+        return lambda seed, ledger: (FaultNight(seed, MemoryWms, ledger), _nothing)
     if wms == "tryton":
         from shelfscan.evaluation.tryton_night import TrytonServer
 
         server = TrytonServer.of(tryton)
-
-        def real(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            return server.night(seed, ledger), ledger.close
-
-        return real
+        return lambda seed, ledger: (server.night(seed, ledger), _nothing)
     if wms in _STANDINS:
-        make_night = import_module(f"shelfscan.evaluation.{_STANDINS[wms]}").night
-
-        def stub(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            return make_night(seed, ledger), ledger.close
-
-        return stub
+        standin = import_module(f"shelfscan.evaluation.{_STANDINS[wms]}").night
+        return lambda seed, ledger: (standin(seed, ledger), _nothing)
     if wms in _EPCIS:
         from shelfscan.evaluation.epcis_night import night_by
 
-        def way(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+        def by_way(seed: int, ledger: Ledger) -> tuple[FaultNight, Callable[[], None]]:
             made = night_by(wms.partition("-")[2], seed, ledger)
+            return made, made.line.close
 
-            def close() -> None:
-                ledger.close()
-                made.line.close()
-
-            return made, close
-
-        return way
+        return by_way
     if wms == "folder":
         from shelfscan.evaluation import folder_stub
 
-        def files(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            night, clear = folder_stub.night(seed, ledger, folder)
-
-            def close() -> None:
-                ledger.close()
-                clear()
-
-            return night, close
-
-        return files
+        return lambda seed, ledger: folder_stub.night(seed, ledger, folder)
     known = ", ".join(sorted({"builtin", "folder", "memory", "tryton", *_STANDINS, *_EPCIS}))
     raise BadInput(f"--wms: no campaign against {wms!r}; known: {known}")
+
+
+def _nothing() -> None:
+    """Nothing is left to clear up."""
