@@ -347,7 +347,9 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
         i = config.wms.inventree
         zone = _zone(i.time_zone, "wms.inventree.time_zone")
         token = read_secret(i.token, "wms.inventree.token")
-        return InvenTreeWms(i.url, token, bundle.wms, zone=zone, timeout_s=i.timeout_s, settle_s=i.settle_s)
+        return InvenTreeWms(
+            i.url, token, bundle.wms, zone=zone, timeout_s=i.timeout_s, settle_s=i.settle_s, ask_status=i.ask_status
+        )
     if config.wms.name == "odoo":
         from shelfscan.adapters.secret import read_secret
         from shelfscan.adapters.wms_odoo import OdooWms

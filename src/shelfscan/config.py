@@ -190,12 +190,14 @@ class SapConfig(_Section):
 
 class InvenTreeConfig(_Section):
     """An InvenTree server. ``token`` names where the API token is; ``time_zone``: the server's own (IANA), for its times have
-    none. ``settle_s``: how long it may take to carry out one change."""
+    none. ``settle_s``: how long it may take to carry out one change. ``ask_status``: the status of a stock item that asks for a
+    count (50 is *Attention needed*, or the key of a custom one); 0 is none."""
 
     url: str = "https://localhost:8000"
     token: str = "env:SHELFSCAN_INVENTREE_TOKEN"
     time_zone: str = "UTC"
     settle_s: float = Field(default=5.0, ge=0)
+    ask_status: int = Field(default=0, ge=0)
     timeout_s: float = Field(default=60.0, gt=0)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from shelfscan.adapters.epcis_http import HttpCarrier
 from shelfscan.adapters.wms_epcis import EpcisWms, FolderCarrier
 from shelfscan.errors import WmsAuth, WmsError, WmsRejected, WmsUnknown
 from shelfscan.evaluation.epcis_check import problems
-from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository
+from shelfscan.evaluation.epcis_night import EpcisNight, FaultyEpcis
+from shelfscan.evaluation.epcis_stub import TOKEN, EpcisRepository, server
+from shelfscan.evaluation.epcis_ways import by_folder, by_mqtt
 from shelfscan.evaluation.faulty_wms import FaultyTransport, Killed
-from shelfscan.evaluation.sync_campaign import DyingLedger
+from shelfscan.evaluation.sync_campaign import WRONG, DyingLedger, campaign
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.stock import BinStatus
 from shelfscan.wms.epcis import Places, event_id, to_epcis
@@ -81,13 +85,58 @@ def test_a_job_that_takes_long_leaves_it_unknown_and_is_found_later() -> None:
 
 def test_a_capture_that_failed_is_refused_whole_or_in_part() -> None:
     server = EpcisRepository()
-    server.refuses = {event_id(KEY, 2)}
-    with pytest.raises(WmsRejected, match="unknown location"):
-        repository(server).submit(document(4, 3, 2))
-    assert not server.events
-    server.proceeds = True
+    server.refuses = {event_id(KEY, n) for n in (1, 2, 3)}
     receipt = repository(server).submit(document(4, 3, 2))
-    assert [s.result for s in receipt.lines] == ["applied", "rejected", "applied"] and len(server.events) == 2
+    assert [s.result for s in receipt.lines] == ["rejected"] * 3 and "unknown location" in receipt.lines[0].message
+    assert not server.events and not receipt.receipt_id, "it is looked up again"
+    server.refuses = {event_id(KEY, 2)}
+    for server.proceeds in (False, True):
+        server.events.clear()
+        receipt = repository(server).submit(document(4, 3, 2))
+        assert [s.result for s in receipt.lines] == ["applied", "rejected", "applied"] and len(server.events) == 2
+
+
+def test_a_repository_that_takes_a_few_at_once_gets_a_few_under_the_same_identities() -> None:
+    server = EpcisRepository(limit=3)
+    receipt = repository(server).submit(document(*range(1, 12)))
+    assert {s.result for s in receipt.lines} == {"applied"} and set(server.events) == {event_id(KEY, n) for n in range(1, 12)}
+    assert repository(server).find(KEY) == receipt
+
+
+def test_over_a_real_socket() -> None:
+    repo = EpcisRepository()
+    running = server(repo)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        port = running.server_address[1]
+        carrier = HttpCarrier(f"http://127.0.0.1:{port}", TOKEN, sleep=lambda s: None)
+        receipt = EpcisWms(carrier, Places()).submit(document(4, 3))
+        assert {s.result for s in receipt.lines} == {"applied"} and len(repo.events) == 2 and carrier.lines_of(KEY) == 2
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
+
+
+def test_somebody_in_the_way_ends_no_document() -> None:
+    """409 says neither that an event is there nor that it is not: the next try looks."""
+    server = EpcisRepository()
+
+    class Busy(httpx.BaseTransport):
+        takes = False
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            answer = server.handle_request(request) if self.takes or request.method == "GET" else None
+            busy = httpx.Response(409, json={"title": "there already"})
+            return busy if request.method == "POST" or answer is None else answer
+
+    line = Busy()
+    for line.takes, there in ((False, 0), (True, 1)):
+        with pytest.raises(WmsUnknown, match="409"):
+            repository(line).submit(document(4))
+        assert len(server.events) == there
+    assert [s.result for s in repository(line).submit(document(4)).lines] == ["applied"] and server.captures == 1
 
 
 def test_what_a_cut_off_capture_left_out_is_sent_and_the_rest_is_not() -> None:
@@ -228,3 +277,96 @@ def test_nights_of_faults_leave_each_event_once() -> None:
         assert len(server.events) == 2 == report.counts["posted"], seed
         faults += line.faults
     assert faults > 100
+
+
+def test_the_campaigns_nights_find_nothing() -> None:
+    total = campaign("epcis", 40, 7000)
+    assert {k: total[k] for k in WRONG} == dict.fromkeys(WRONG, 0)
+    assert total["posted"] > 150 and total["faults"] > 80 and total["refused"] > 5
+
+
+@pytest.mark.parametrize("way", ["folder", "mqtt"])
+def test_by_folder_and_broker_too(way: str) -> None:
+    total = campaign(f"epcis-{way}", 20, 7000)
+    assert {k: total[k] for k in WRONG} == dict.fromkeys(WRONG, 0)
+    assert total["posted"] > 80 and total["faults"] > 8 and total["again"] > 10, "an event comes again, as the same one"
+
+
+def sends_again(client: FaultyEpcis) -> None:
+    """Looks nothing up before it sends."""
+    carrier: Any = client._carrier
+    carrier.lines_of = lambda key: None
+    carrier._events = lambda ids: {}
+
+
+def names_anew(client: FaultyEpcis, numbers: Any = itertools.count()) -> None:
+    """Gives an event another identity with every try."""
+    changed(client, lambda e: {**e, "eventID": f"{e['eventID']}-{next(numbers)}"})
+
+
+def tells_when_it_is_sent(client: FaultyEpcis) -> None:
+    changed(client, lambda e: {**e, "eventTime": "2031-01-01T00:00:00.000Z"})
+
+
+def gives_out_a_location(client: FaultyEpcis) -> None:
+    """States what was counted for the location of the warehouse system instead of the shelf place."""
+    changed(client, lambda e: {**e, "readPoint": {"id": e["readPoint"]["id"].replace(":b", ":L")}})
+
+
+def leaves_one_out(client: FaultyEpcis) -> None:
+    carrier: Any = client._carrier
+    send = carrier.send
+    carrier.send = lambda key, document: send(key, with_events(document, lambda all_of_them: all_of_them[:1]))
+
+
+def changed(client: FaultyEpcis, change: Any) -> None:
+    carrier: Any = client._carrier
+    send = carrier.send
+    carrier.send = lambda key, document: send(key, with_events(document, lambda events: [change(e) for e in events]))
+
+
+def with_events(document: dict[str, Any], change: Any) -> dict[str, Any]:
+    return {**document, "epcisBody": {"eventList": change(document["epcisBody"]["eventList"])}}
+
+
+@pytest.mark.parametrize(
+    "wrong, what",
+    [
+        (sends_again, "doubled"),
+        (names_anew, "doubled"),
+        (tells_when_it_is_sent, "overwritten"),
+        (gives_out_a_location, "erased"),
+        (leaves_one_out, "lost"),
+    ],
+)
+def test_the_campaign_finds_out_a_client_that_is_wrong(wrong: Any, what: str) -> None:
+    def make(*args: Any) -> FaultyEpcis:
+        client = FaultyEpcis(*args)
+        wrong(client)
+        return client
+
+    found = 0
+    for seed in range(7000, 7024):
+        made = EpcisNight(seed, MemoryLedger(), make)
+        found += made.check(made.run())[what]
+    assert found > 0
+
+
+@pytest.mark.parametrize("by", [by_folder, by_mqtt])
+@pytest.mark.parametrize(
+    "wrong, what", [(names_anew, "doubled"), (tells_when_it_is_sent, "overwritten"), (gives_out_a_location, "erased")]
+)
+def test_and_on_the_other_ways(by: Any, wrong: Any, what: str) -> None:
+    def make(*args: Any) -> Any:
+        client = by(*args)
+        wrong(client)
+        return client
+
+    found = 0
+    for seed in range(7000, 7006):
+        made = EpcisNight(seed, MemoryLedger(), make, http=False)
+        try:
+            found += made.check(made.run())[what]
+        finally:
+            made.line.close()
+    assert found > 0

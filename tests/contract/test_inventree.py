@@ -245,7 +245,7 @@ def _without_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("breaks", "first", "what"),
-    [(_without_look_up, 1, "lost"), (_without_token, 7, "doubled"), (_without_version, 6, "overwritten")],
+    [(_without_look_up, 1, "lost"), (_without_token, 47, "doubled"), (_without_version, 6, "overwritten")],
 )
 def test_the_nights_find_a_broken_adapter(monkeypatch: pytest.MonkeyPatch, breaks: Any, first: int, what: str) -> None:
     breaks(monkeypatch)

@@ -13,6 +13,7 @@ import pytest
 from fakes.night import HOUR, T0, bundle, state, stock_map
 from shelfscan.adapters.wms_builtin import BuiltinWms
 from shelfscan.evaluation.folder_stub import FolderSystem, FolderTill
+from shelfscan.evaluation.inventree_night import InvenTreeTill
 from shelfscan.evaluation.odoo_night import OdooTill
 from shelfscan.evaluation.sap_models import ITEMS
 from shelfscan.evaluation.sap_night import SapTill
@@ -36,7 +37,7 @@ ROWS = (
 #: What a run counts: one differs, one agrees, the site is a lower bound, of the last two one differs.
 COUNTED = {"b1": 5, "b2": 3, "b3": 2, "b4": 2, "b5": 1}
 #: Of those that need no server. The last closes none.
-KINDS = ("builtin", "webhook", "odoo-json2", "odoo-jsonrpc", "folder", "folder-sftp", "sap")
+KINDS = ("builtin", "webhook", "odoo-json2", "odoo-jsonrpc", "folder", "folder-sftp", "inventree", "sap")
 
 
 class Asks:
@@ -54,6 +55,8 @@ class Asks:
             self.client = WebhookTill(self.service, ROWS)
         elif self.kind == "odoo":
             self.client = OdooTill.of(ROWS, catalogue, self.now, "jsonrpc" if kind.endswith("jsonrpc") else "json2")
+        elif self.kind == "inventree":
+            self.client = InvenTreeTill.of(ROWS, catalogue, self.now)
         elif self.kind == "sap":
             self.client = SapTill.of(ROWS, catalogue, self.now)
         elif self.kind == "folder":
@@ -103,6 +106,8 @@ class Asks:
         if self.kind == "odoo":
             day = date.today().isoformat()
             return [f"{self.client.odoo.request_count(location, s, day)}@{day}" for s in skus or kept]
+        if self.kind == "inventree":
+            return list(self.client.ask(location, *skus))
         if self.kind == "sap":
             body = {"Plant": "1010", "StorageLocation": location, "PhysInventoryPlannedCountDate": "2030-01-01T00:00:00"}
             made = [self.client.system.create({**body, ITEMS: [{"Material": s}]}) for s in skus or kept]

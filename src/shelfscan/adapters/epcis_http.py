@@ -57,16 +57,24 @@ class HttpCarrier:
         """See `Carrier.send`. Events that are there already, of a capture that was cut off, are not sent again."""
         events = document["epcisBody"]["eventList"]
         there = self._events([e["eventID"] for e in events])
-        missing = [e for e in events if e["eventID"] not in there]
-        if missing:
-            refused = self._capture({**document, "epcisBody": {"eventList": missing}})
-            if refused:
-                # What a repository keeps of a capture that failed is for it to say.
-                there |= self._events([e["eventID"] for e in missing])
-                if not there:
-                    raise WmsRejected(f"{self.address}: {refused}")
-                return {e["eventID"]: refused for e in missing if e["eventID"] not in there}
-        return {}
+        return self._bring(document, [e for e in events if e["eventID"] not in there])
+
+    def _bring(self, document: dict[str, Any], events: list[dict[str, Any]]) -> dict[str, str]:
+        """Capture events; the reasons of those that are refused each by itself.
+
+        One bad event takes its capture with it, so a refused one goes out again in halves. Each event keeps its identity, so
+        whatever an earlier try yet does, no half of it can be there twice.
+        """
+        why = self._capture({**document, "epcisBody": {"eventList": events}}) if events else ""
+        if not why:
+            return {}
+        # What a repository keeps of a capture that failed is for it to say.
+        there = self._events([e["eventID"] for e in events])
+        left = [e for e in events if e["eventID"] not in there]
+        if len(left) < 2 and len(events) < 2:
+            return {e["eventID"]: why for e in left}
+        middle = (len(left) + 1) // 2
+        return self._bring(document, left[:middle]) | self._bring(document, left[middle:])
 
     def health(self) -> Health:
         """See `Carrier.health`."""
@@ -81,10 +89,13 @@ class HttpCarrier:
         """Send, and wait for the job's end; why it failed, or nothing."""
         headers = {"GS1-Capture-Error-Behaviour": "rollback"}
         try:
-            response = self._http.send("POST", "/capture", changes=True, json=document, headers=headers)
+            response = self._http.send("POST", "/capture", changes=True, passes=(409,), json=document, headers=headers)
         except WmsRejected as e:
             self._of_the_document(e)
-            raise
+            return str(e)
+        if response.status_code == 409:
+            # Somebody is in the way, and it may be an earlier try of ours: each event has an identity that nobody else's has.
+            raise WmsUnknown(f"{self.address}: 409: {response.text[:200]}; looked up with the next try")
         where = response.headers.get("location", "")
         job = httpx.URL(f"{self.address}/capture").join(where)
         if not where or _origin(job) != _origin(httpx.URL(self.address)):

@@ -20,17 +20,26 @@ _NOT_LET_IN = (134, 135)
 
 
 class MqttCarrier:
-    """A `wms_epcis.Carrier` to a broker. Raises `BadInput` when the MQTT client is not installed."""
+    """A `wms_epcis.Carrier` to a broker; ``mqtt`` is for tests. Raises `BadInput` when the MQTT client is not installed."""
 
     kind = "mqtt"
 
     def __init__(
-        self, host: str, port: int, topic: str, *, user: str = "", password: str = "", tls: bool = True, wait_s: float = 30.0
+        self,
+        host: str,
+        port: int,
+        topic: str,
+        *,
+        user: str = "",
+        password: str = "",
+        tls: bool = True,
+        wait_s: float = 30.0,
+        mqtt: Any = None,
     ) -> None:
         if not topic or any(c in topic for c in "#+\0"):
             raise BadInput(f"wms.epcis.topic: {topic!r} is not a topic that can be published to")
         try:
-            self._mqtt: Any = importlib.import_module("paho.mqtt.client")
+            self._mqtt: Any = mqtt or importlib.import_module("paho.mqtt.client")
         except ImportError:
             raise BadInput("wms.epcis: MQTT needs paho-mqtt, the extra 'mqtt': pip install 'shelfscan[mqtt]'") from None
         self._host, self._port, self._topic, self._wait_s = host, port, topic, wait_s

@@ -76,7 +76,7 @@ class InvenTreeHistory:
     def movements(self, since_ns: int, names: Names) -> list[Movement]:
         """See `WmsClient.pull_movements`."""
         skus, items = names.skus, dict[int, Record]()
-        for row in self._api.rows(TRACK, ordering="-date", item_detail="true", until=lambda r: self._at(r) < since_ns):
+        for row in self._api.rows(TRACK, ordering="-date", item_detail="true", until=lambda r: self.at(r) < since_ns):
             if row["item"]:
                 items[int(row["item"])] = Record(row["item_detail"])
         out: list[tuple[int, Movement]] = []
@@ -100,7 +100,7 @@ class InvenTreeHistory:
         state = _Item(_first(history, place))
         for row in history:
             before, state = state, _after(state, row)
-            at, ours = self._at(row), _ours(row)
+            at, ours = self.at(row), _ours(row)
             kind, reference = ("count", ours.key) if ours else (str(row.get("label") or "move"), str(row["pk"]))
             if at < since_ns:
                 continue
@@ -112,7 +112,7 @@ class InvenTreeHistory:
                     for code in sorted(c for c, s in self._pairs if s == sku):
                         yield int(row["pk"]), Movement(code, sku, 0.0, at, kind, reference)
 
-    def _at(self, row: Record) -> int:
+    def at(self, row: Record) -> int:
         """The last moment of an entry's minute, on the later of a clock's two equal hours."""
         try:
             at = datetime.strptime(str(row["date"])[:16].replace("T", " "), "%Y-%m-%d %H:%M")

@@ -126,6 +126,20 @@ def version(rows: Sequence[Record]) -> str:
     return parts[0] if len(parts) == 1 else hashlib.sha256(",".join(parts).encode()).hexdigest()[:16]
 
 
+def unfit(sku: str, location_code: str, rows: Sequence[Record]) -> str:
+    """Why these stock items cannot take a count."""
+    if not rows:
+        return f"InvenTree has no stock item of {sku} at {location_code}; one that was deleted took its history along"
+    for row in rows:
+        name = f"stock item {row['pk']}"
+        if row["serial"] or row["batch"]:
+            what = f"serial number {row['serial']}" if row["serial"] else f"batch {row['batch']}"
+            return f"{name} has {what}; a count of pieces does not say which"
+        if row["delete_on_deplete"] is True:
+            return f"{name} would be deleted at zero, and its history with it: switch off its Delete on Deplete"
+    return ""
+
+
 def _unique(named: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """By name; a name that two records bear names neither."""
     out: dict[str, Any] = {}

@@ -163,4 +163,5 @@ def _receipt(key: str, lines: int, refused: Mapping[str, str]) -> Receipt:
     for n in range(1, lines + 1):
         why = refused.get(event_id(key, n))
         said.append(LineStatus(n, "applied") if why is None else LineStatus(n, "rejected", why))
-    return Receipt(key, key, tuple(said))
+    # Without a number of its own an answer is looked up again: what was refused may turn out to be there.
+    return Receipt(key, "" if refused else key, tuple(said))

@@ -15,9 +15,10 @@ from datetime import tzinfo
 
 import httpx
 
-from shelfscan.adapters.inventree_api import InvenTreeApi, InvenTreeRefused, Record
+from shelfscan.adapters.inventree_api import InvenTreeApi, InvenTreeRefused
 from shelfscan.adapters.inventree_history import InvenTreeHistory, notes
-from shelfscan.adapters.inventree_stock import OURS, InvenTreeStock, Names, on_hand, version
+from shelfscan.adapters.inventree_stock import OURS, InvenTreeStock, Names, on_hand, unfit, version
+from shelfscan.adapters.inventree_tasks import InvenTreeTasks
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsError, WmsRateLimited, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
@@ -34,6 +35,7 @@ from shelfscan.wms.port import (
     WmsPlace,
     WmsProduct,
 )
+from shelfscan.wms.tasks import CountTask
 
 ROUNDS = 4
 REFUSALS = 2
@@ -41,7 +43,7 @@ REFUSALS = 2
 
 class InvenTreeWms:
     """A `WmsClient` of one InvenTree server. ``rows``: what the store maps; scopes come from there. ``zone``: of its clock;
-    ``settle_s``: longer than it takes to carry out one change."""
+    ``settle_s``: longer than it takes to carry out one change; ``ask_status``: see `inventree_tasks`."""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class InvenTreeWms:
         zone: tzinfo,
         timeout_s: float = 60.0,
         settle_s: float = 5.0,
+        ask_status: int = 0,
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
         page: int = 2000,
@@ -62,6 +65,7 @@ class InvenTreeWms:
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
         self._history = InvenTreeHistory(self._api, zone, self._pairs)
+        self._tasks = InvenTreeTasks(self._api, self._read, self._history, ask_status)
 
     def capabilities(self) -> Capabilities:
         """See `WmsClient.capabilities`. One line a document: only what took effect leaves a trace in InvenTree."""
@@ -119,6 +123,14 @@ class InvenTreeWms:
             return Health(False, str(e))
         return Health(True, f"{about} at {self._api.url}: {count} locations")
 
+    def pull_tasks(self) -> list[CountTask]:
+        """See `TaskSource.pull_tasks`; none unless a status is configured that asks for counts."""
+        return self._tasks.open()
+
+    def close_task(self, ref: str, text: str) -> None:
+        """See `TaskSource.close_task`."""
+        self._tasks.close(ref, text)
+
     def writer(self) -> AbstractContextManager[None]:
         """See `WmsClient.writer`. InvenTree has no such lock: it holds for this computer."""
         return local_writer(f"inventree {self._api.url}")
@@ -144,7 +156,7 @@ class InvenTreeWms:
                 return _said(x, "rejected", wrong)
             pair = names.places[x.location_code], int(names.parts[x.sku]["pk"])
             rows = self._read.rows(pair).get(pair, [])
-            wrong = _unfit(x, rows)
+            wrong = unfit(x.sku, x.location_code, rows)
             if wrong:
                 return _said(x, "rejected", wrong)
             have, more = on_hand(rows), x.qty - on_hand(rows)
@@ -174,20 +186,6 @@ def _unknown(x: CountLine, names: Names, scope: Mapping[str, str], pairs: Collec
         return f"no part, or more than one, with the IPN {x.sku}"
     if names.parts[x.sku]["trackable"] is True:
         return f"{x.sku} is trackable: its pieces have serial numbers, which a count from outside does not know"
-    return ""
-
-
-def _unfit(x: CountLine, rows: Sequence[Record]) -> str:
-    """Why these stock items cannot take a count."""
-    if not rows:
-        return f"InvenTree has no stock item of {x.sku} at {x.location_code}; one that was deleted took its history along"
-    for row in rows:
-        name = f"stock item {row['pk']}"
-        if row["serial"] or row["batch"]:
-            what = f"serial number {row['serial']}" if row["serial"] else f"batch {row['batch']}"
-            return f"{name} has {what}; a count of pieces does not say which"
-        if row["delete_on_deplete"] is True:
-            return f"{name} would be deleted at zero, and its history with it: switch off its Delete on Deplete"
     return ""
 
 

@@ -17,7 +17,9 @@ def campaign(
     wms: Annotated[
         str,
         typer.Option(
-            "--wms", help="sync: builtin; folder, inventree, odoo, sap, webhook (stand-ins); memory; tryton with --address."
+            "--wms",
+            help="sync: builtin; epcis, epcis-folder, epcis-mqtt, folder, inventree, odoo, sap, webhook (stand-ins); memory; "
+            "tryton with --address.",
         ),
     ] = "builtin",
     address: Annotated[

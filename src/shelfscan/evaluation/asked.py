@@ -17,7 +17,11 @@ from shelfscan.wms.tasks import ANSWERED, MOVED, CountTask
 
 
 class Asked:
-    """Asks for a count of about every third location. A system without a way to ask it (``ask``) asks for none."""
+    """Asks for a count of about every third location. A system without a way to ask it (``ask``) asks for none.
+
+    A task that the system itself says cannot be answered (``problem``) stays open, and is closed by nobody. What a system takes
+    away by itself (``dropped``) is no answer.
+    """
 
     def __init__(self, wms: Any, rows: Sequence[WmsLocation], seed: int) -> None:
         rng = random.Random(f"asked {seed}")  # its own: what else happens in a night stays as it was
@@ -31,13 +35,16 @@ class Asked:
 
         ``first``: what there was when the shelves were looked at, which is what a count agrees with or not.
         """
-        found: Counter[str] = Counter(answered=0, misanswered=0)
+        found: Counter[str] = Counter(asked=len(self._code_of), answered=0, misanswered=0)
         counted, said = {x.location_code: x for x in report.lines}, {t.ref: t.text for t in report.tasks}
-        left = {t.ref for t in self._wms.pull_tasks()} if self._code_of else set()
+        tasks = list(self._wms.pull_tasks()) if self._code_of else []
+        left, never = {t.ref for t in tasks}, {t.ref for t in tasks if t.problem}
         for ref, code in self._code_of.items():
             line, closed = counted[code], ref not in left
+            if closed and getattr(self._wms, "dropped", lambda ref: False)(ref):
+                continue  # the system took it away by itself
             seen = bins[code].status is not BinStatus.UNSEEN and line.scope == "shelf"
-            answers = seen and (line.outcome == "posted" or bins[code].units == first[code].on_hand)
+            answers = ref not in never and seen and (line.outcome == "posted" or bins[code].units == first[code].on_hand)
             found["answered"] += closed
             if closed:
                 found["misanswered"] += not answers

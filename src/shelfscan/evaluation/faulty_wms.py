@@ -223,7 +223,7 @@ class FaultyTransport(httpx.BaseTransport):
         self.faults += 1
         kind = self._rng.choice(self.KINDS)
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if kind in ("lost answer", "doubled", "kill after", "503 after", "not json", "nonsense after"):
+        if kind in ("lost answer", "doubled", "kill after", "503 after", "not json", "nonsense after", "409 after"):
             response = self._send(request)
             if kind == "doubled":
                 self._meanwhile()
@@ -232,6 +232,8 @@ class FaultyTransport(httpx.BaseTransport):
                 raise Killed
             if kind == "503 after":
                 return httpx.Response(503, text="upstream timed out", request=request)
+            if kind == "409 after":
+                return httpx.Response(409, json={"title": "is there already"}, request=request)
             if kind == "not json":
                 return httpx.Response(200, text="<html>please log in</html>", request=request)
             if kind == "nonsense after":
@@ -242,6 +244,8 @@ class FaultyTransport(httpx.BaseTransport):
                 raise httpx.ConnectError("connection refused", request=request)
             case "429":
                 return httpx.Response(429, text="slow down", request=request)
+            case "409 before":
+                return httpx.Response(409, json={"title": "somebody else was quicker"}, request=request)
             case "503 before":
                 return httpx.Response(503, text="maintenance", request=request)
             case "nonsense before":

@@ -18,6 +18,9 @@ from shelfscan.model.catalogue import Catalogue
 
 CREATED, COUNT, ADD, REMOVE, MOVE, SPLIT_FROM, SPLIT_OFF, MERGED, SHIPPED = 1, 10, 11, 12, 20, 40, 42, 45, 60
 UNAVAILABLE = (60, 65, 70, 75)
+#: OK, attention needed, damaged, and what is no stock.
+STATUSES = (10, 50, 55, *UNAVAILABLE)
+EDITED = 5
 Row = dict[str, Any]
 
 
@@ -52,6 +55,8 @@ class InvenTreeSystem:
         self.items: dict[int, Row] = {}
         self.track: dict[int, Row] = {}
         self._next = {"stock": 1, "track": 1}
+        #: Statuses of the store's own: by their key, the one whose meaning they have.
+        self.custom: dict[int, int] = {}
         store = self.add_location("Store", None, structural=True)
         for sku in dict.fromkeys(r.sku for r in rows):
             name = catalogue[sku].name if sku in catalogue else sku
@@ -85,7 +90,7 @@ class InvenTreeSystem:
         pk = self._next["stock"]
         self._next["stock"] += 1
         row = {
-            **dict.fromkeys(("serial", "batch", "customer", "sales_order", "belongs_to", "consumed_by")),
+            **dict.fromkeys(("serial", "batch", "customer", "sales_order", "belongs_to", "consumed_by", "status_custom_key")),
             **dict.fromkeys(("delete_on_deplete", "is_building"), False),
         }
         row |= {"pk": pk, "part": part, "location": place, "quantity": float(quantity), "status": 10}
@@ -180,6 +185,22 @@ class InvenTreeSystem:
             self.delete(o["pk"])
         base["location"] = place
         self.note(base["pk"], MERGED, {"location": place, "quantity": base["quantity"]}, notes)
+
+    def change_status(self, items: Any, status: Any, note: str, at_ns: int | None = None) -> None:
+        """Give stock items another status; those that have it already stay as they are, and nothing is asked of the old one."""
+        if not isinstance(items, list) or not items:
+            raise InvenTreeError({"items": ["No stock items selected"]})
+        if status not in STATUSES and status not in self.custom:
+            raise InvenTreeError({"status": [f'"{status}" is not a valid choice.']})
+        wrong = [i for i in items if i not in self.items]
+        if wrong:
+            raise InvenTreeError({"items": [f'Invalid pk "{wrong[0]}" - object does not exist.']})
+        for item in items:
+            row = self.items[item]
+            if (row["status_custom_key"] or row["status"]) != status:
+                own = status if status in self.custom else None
+                row |= {"status": self.custom.get(status, status), "status_custom_key": own}
+                self.note(item, EDITED, {"status": status}, note, at_ns)
 
     def transfer(self, item: int, place: int, quantity: float) -> None:
         """Some of an item go to another location as an item of their own, or the item itself."""

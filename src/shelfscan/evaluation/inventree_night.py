@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -11,14 +10,17 @@ import httpx
 
 from shelfscan.adapters.wms_inventree import InvenTreeWms
 from shelfscan.errors import WmsRejected
-from shelfscan.evaluation.faulty_wms import FaultyTransport
 from shelfscan.evaluation.inventree_models import InvenTreeError, InvenTreeSystem
 from shelfscan.evaluation.inventree_stub import TOKEN, InvenTreeStub
-from shelfscan.evaluation.sync_campaign import FaultNight
+from shelfscan.evaluation.night_line import NightLine, OnALine, night_url
+from shelfscan.evaluation.sync_campaign import MINUTE, T0, FaultNight
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.ports import Ledger
 from shelfscan.wms.port import StockRow
+
+#: The status that asks for a count here.
+ATTENTION = 50
 
 
 class InvenTreeTill(InvenTreeWms):
@@ -33,12 +35,19 @@ class InvenTreeTill(InvenTreeWms):
         token: str = TOKEN,
         page: int = 2000,
         listed: bool = True,
+        ask_status: int = ATTENTION,
     ) -> None:
         self.system, self.rows, self.listed = system, tuple(rows), listed
         self.stub = InvenTreeStub(system, listed=listed)
-        # A name of its own for each process: the lock of one writer goes by it.
-        url = f"http://inventree-{os.getpid()}.test"
-        super().__init__(url, token, rows, zone=system.zone, transport=line(self.stub), page=page, sleep=self.waited)
+        url = night_url("inventree")
+        super().__init__(
+            *(url, token, rows),
+            zone=system.zone,
+            ask_status=ask_status,
+            transport=line(self.stub),
+            page=page,
+            sleep=self.waited,
+        )
 
     def waited(self, seconds: float) -> None:
         """Nothing happens while it waits for a change that is being carried out: here each is done when it is answered."""
@@ -57,6 +66,18 @@ class InvenTreeTill(InvenTreeWms):
         except InvenTreeError as e:
             raise WmsRejected(str(e)) from e
 
+    def ask(self, location_code: str, *skus: str, at_ns: int = T0 - 10 * MINUTE) -> list[str]:
+        """Staff set the status of all that is kept there, before the robot looks; the tasks' names."""
+        kept = skus or [r.sku for r in self.rows if r.location_code == location_code]
+        items = [int(row["pk"]) for sku in kept for row in self.system.at(location_code, sku)]
+        self.system.change_status(items, ATTENTION, "please", at_ns)
+        told = {t["item"]: pk for pk, t in sorted(self.system.track.items()) if t["deltas"].get("status") == ATTENTION}
+        return [f"{pk}.{told[pk]}" for pk in items]
+
+    def dropped(self, ref: str) -> bool:
+        """Whether a task went with its stock item, which was sold out and deleted."""
+        return int(ref.partition(".")[0]) not in self.system.items
+
 
 class _Books(InvenTreeTill):
     """What a night compares with: a place whose stock item was deleted when it was sold out has nothing."""
@@ -67,43 +88,22 @@ class _Books(InvenTreeTill):
         return [found.get((r.location_code, r.sku), StockRow(r.location_code, r.sku, 0.0, "")) for r in self.rows]
 
 
-class _Line(FaultyTransport):
-    """The shared faults, most of them where something changes, and answers that are JSON and nonsense."""
+class _Line(NightLine):
+    """Most faults where something changes: a line is some twenty requests, most of which read."""
 
-    KINDS = (*FaultyTransport.KINDS, "doubled", "late", "late", "nonsense before", "nonsense after")
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it, or let something happen to it."""
-        whole = self._p
-        if request.method == "GET":
-            self._p = whole / 10  # a line is some twenty requests, most of which read
-        else:
-            for _ in range(3):
-                self._meanwhile()
-        try:
-            return super().handle_request(request)
-        finally:
-            self._p = whole
+    def weigh(self, request: httpx.Request) -> tuple[float, int]:
+        """See `NightLine`."""
+        return (10, 0) if request.method == "GET" else (1, self.SALES)
 
 
-class FaultyInvenTree(InvenTreeTill):
+class FaultyInvenTree(OnALine, InvenTreeTill):
     """The same system over a line that fails."""
 
     def __init__(self, till: InvenTreeTill, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
         def line(stub: InvenTreeStub) -> _Line:
-            self.transport = _Line(rng, p_fault, meanwhile, stub)
-            return self.transport
+            return self.runs_over(_Line(rng, p_fault, meanwhile, stub))
 
         super().__init__(till.system, till.rows, line, page=7, listed=till.listed)
-
-    @property
-    def faults(self) -> int:
-        """How often something went wrong on the line."""
-        return self.transport.faults
-
-    def deliver_late(self) -> None:
-        """What was stuck on the line arrives after all."""
-        self.transport.deliver_late()
 
 
 def night(seed: int, ledger: Ledger) -> FaultNight:
@@ -114,7 +114,4 @@ def night(seed: int, ledger: Ledger) -> FaultNight:
         system = InvenTreeSystem(rows, catalogue, clock, deletes=deletes, told=told)
         return _Books(system, rows, listed=bool(seed % 2))
 
-    def line(till: InvenTreeTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultyInvenTree:
-        return FaultyInvenTree(till, rng, p, meanwhile)
-
-    return FaultNight(seed, build, ledger, line, floor=True)
+    return FaultNight(seed, build, ledger, FaultyInvenTree, floor=True)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from http.server import HTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 
+from shelfscan.evaluation import stub_server
 from shelfscan.evaluation.inventree_models import InvenTreeError, InvenTreeSystem, Row
+from shelfscan.model.bundle import Bundle
 
 USER, PASSWORD, TOKEN = "shelfscan", "stub-password", "inv-0000stub"
 #: The rights of a role that may do what the bridge does.
@@ -81,6 +81,8 @@ class InvenTreeStub(httpx.BaseTransport):
         what = path.removeprefix("/api/stock/").strip("/")
         if what in ADJUST:
             s.adjust(what, body.get("items"), notes)
+        elif what == "change_status":
+            s.change_status(body.get("items"), body.get("status", 10), str(body.get("note") or ""))
         elif what == "merge":
             s.merge(body.get("items"), body.get("location"), notes, body.get("allow_mismatched_status") is True)
         else:
@@ -145,7 +147,7 @@ class InvenTreeStub(httpx.BaseTransport):
             variants = query.get("include_variants", "true").lower() in ("true", "1")
             rows = [r for r in rows if r["part"] == part or (variants and s.parts[r["part"]]["variant_of"] == part)]
         if "status" in query:
-            rows = [r for r in rows if r["status"] == int(query["status"])]
+            rows = [r for r in rows if int(query["status"]) in (r["status"], r["status_custom_key"])]
         rows.sort(key=lambda r: (s.parts[r["part"]]["name"], r["quantity"], r["location"] or 0))
         return [self._shown(r) for r in rows]
 
@@ -166,36 +168,25 @@ class InvenTreeStub(httpx.BaseTransport):
 
 
 def server(stub: InvenTreeStub, port: int = 0) -> HTTPServer:
-    """The stand-in behind a socket of this computer; one request at a time. ``serve_forever`` runs it."""
+    """The stand-in behind a socket of this computer. ``serve_forever`` runs it."""
+    return stub_server.server(_answers(stub), port)
 
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            content = self.rfile.read(int(self.headers.get("content-length", 0)))
-            names = {k.lower(): v for k, v in self.headers.items()}
-            status, text = stub.answer(self.command, self.path, names, content)
-            body = text.encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve
+def _answers(stub: InvenTreeStub) -> stub_server.Answers:
+    def answers(method: str, address: str, headers: Mapping[str, str], content: bytes) -> stub_server.Answer:
+        status, text = stub.answer(method, address, headers, content)
+        return status, stub_server.JSON, text
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    return HTTPServer(("127.0.0.1", port), Handler)
+    return answers
 
 
 def main() -> None:
     """Serve a store's stock until stopped."""
-    from shelfscan.bundle import load_bundle
 
-    bundle = load_bundle(Path(sys.argv[1]))
-    running = server(InvenTreeStub(InvenTreeSystem(bundle.wms, bundle.catalogue)), 8045)
-    print(f"url: http://127.0.0.1:8045  user: {USER}  password: {PASSWORD}  token: {TOKEN}", flush=True)
-    running.serve_forever()
+    def make(bundle: Bundle) -> stub_server.Answers:
+        return _answers(InvenTreeStub(InvenTreeSystem(bundle.wms, bundle.catalogue)))
+
+    stub_server.main(make, 8045, f"user: {USER}  password: {PASSWORD}  token: {TOKEN}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from shelfscan.adapters.odoo_rpc import Api
 from shelfscan.adapters.wms_odoo import OdooWms
 from shelfscan.errors import WmsRejected
 from shelfscan.evaluation.faulty_wms import FaultyTransport
+from shelfscan.evaluation.night_line import NightLine, OnALine, night_url
 from shelfscan.evaluation.odoo_models import OdooDatabase
 from shelfscan.evaluation.odoo_stub import DATABASE, KEY, USER, OdooStub
 from shelfscan.evaluation.sync_campaign import FaultNight
@@ -35,8 +35,7 @@ class OdooTill(OdooWms):
     ) -> None:
         self.odoo, self.rows, self.api = odoo, tuple(rows), api
         transport = line(OdooStub(odoo, 19 if api == "json2" else 17))
-        # A name of its own for each process: the lock of one writer goes by it.
-        url = f"http://odoo-{os.getpid()}.test"
+        url = night_url("odoo")
         super().__init__(url, DATABASE, key, rows, api=api, user=USER, transport=transport)
 
     @classmethod
@@ -60,46 +59,27 @@ class OdooTill(OdooWms):
         return [f"{self.odoo.request_count(location_code, sku, day)}@{day}" for sku in skus]
 
 
-class _Line(FaultyTransport):
-    """The shared faults, most of them where a count is set and applied, and an answer that is JSON and nonsense."""
+class _Line(NightLine):
+    """Most faults where a count is set and applied, and there more is doubled and late."""
 
     KINDS = (*FaultyTransport.KINDS, "doubled", "doubled", "late", "late", "nonsense before", "nonsense after")
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it, or let something happen to it."""
+    def weigh(self, request: httpx.Request) -> tuple[float, int]:
+        """See `NightLine`: a submit is some twenty requests."""
         text = request.url.path.encode() + request.read()
-        whole = self._p
-        # A submit is some twenty requests; were each as likely to fail, hardly one would get to its end.
         if b"action_apply" in text or (b"inventory_quantity_set" in text and b"write" in text):
-            self._p = whole
-            for _ in range(3):
-                self._meanwhile()
-        else:
-            self._p = whole / (10 if b"search_read" in text else 2)
-        try:
-            return super().handle_request(request)
-        finally:
-            self._p = whole
+            return 1, self.SALES
+        return (10 if b"search_read" in text else 2), 0
 
 
-class FaultyOdoo(OdooTill):
+class FaultyOdoo(OnALine, OdooTill):
     """The same system over a line that fails."""
 
     def __init__(self, till: OdooTill, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
         def line(stub: OdooStub) -> _Line:
-            self.transport = _Line(rng, p_fault, meanwhile, stub)
-            return self.transport
+            return self.runs_over(_Line(rng, p_fault, meanwhile, stub))
 
         super().__init__(till.odoo, till.rows, till.api, line=line)
-
-    @property
-    def faults(self) -> int:
-        """How often something went wrong on the line."""
-        return self.transport.faults
-
-    def deliver_late(self) -> None:
-        """What was stuck on the line arrives after all."""
-        self.transport.deliver_late()
 
 
 def night(seed: int, ledger: Ledger) -> FaultNight:
@@ -109,7 +89,4 @@ def night(seed: int, ledger: Ledger) -> FaultNight:
     def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> OdooTill:
         return OdooTill.of(rows, catalogue, clock, api)
 
-    def line(till: OdooTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultyOdoo:
-        return FaultyOdoo(till, rng, p, meanwhile)
-
-    return FaultNight(seed, build, ledger, line)
+    return FaultNight(seed, build, ledger, FaultyOdoo)

@@ -7,15 +7,15 @@ See `odoo_models` for what it does with stock.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from http.server import HTTPServer
 from typing import Any
 
 import httpx
 
+from shelfscan.evaluation import stub_server
 from shelfscan.evaluation.odoo_models import OdooDatabase, OdooError
+from shelfscan.model.bundle import Bundle
 
 KEY, USER, DATABASE = "stub-key", "shelfscan", "stub"
 
@@ -85,33 +85,27 @@ class OdooStub(httpx.BaseTransport):
 
 
 def server(stub: OdooStub, port: int = 0) -> HTTPServer:
-    """The stand-in behind a socket of this computer; one request at a time. ``serve_forever`` runs it."""
+    """The stand-in behind a socket of this computer. ``serve_forever`` runs it."""
+    return stub_server.server(_answers(stub), port)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers.get("content-length", 0)))
-            status, answer = stub.answer(self.path, self.headers.get("authorization", ""), content)
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
+def _answers(stub: OdooStub) -> stub_server.Answers:
+    def answers(method: str, address: str, headers: Mapping[str, str], content: bytes) -> stub_server.Answer:
+        if method != "POST":
+            return 405, stub_server.JSON, json.dumps({"name": "werkzeug.exceptions.MethodNotAllowed", "message": method})
+        status, said = stub.answer(address, headers.get("authorization", ""), content)
+        return status, stub_server.JSON, json.dumps(said)
 
-    return HTTPServer(("127.0.0.1", port), Handler)
+    return answers
 
 
 def main() -> None:
     """Serve a store's stock until stopped."""
-    from shelfscan.bundle import load_bundle
 
-    bundle = load_bundle(Path(sys.argv[1]))
-    running = server(OdooStub(OdooDatabase(bundle.wms, bundle.catalogue)), 8069)
-    print(f"url: http://127.0.0.1:8069  database: {DATABASE}  user: {USER}  key: {KEY}", flush=True)
-    running.serve_forever()
+    def make(bundle: Bundle) -> stub_server.Answers:
+        return _answers(OdooStub(OdooDatabase(bundle.wms, bundle.catalogue)))
+
+    stub_server.main(make, 8069, f"database: {DATABASE}  user: {USER}  key: {KEY}")
 
 
 if __name__ == "__main__":

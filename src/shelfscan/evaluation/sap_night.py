@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +11,8 @@ import httpx
 
 from shelfscan.adapters.wms_sap import SapWms
 from shelfscan.errors import WmsRejected
-from shelfscan.evaluation.faulty_wms import FaultyTransport
-from shelfscan.evaluation.sap_models import SapError, SapSystem
+from shelfscan.evaluation.night_line import NightLine, OnALine, night_url
+from shelfscan.evaluation.sap_models import ITEMS, SapError, SapSystem
 from shelfscan.evaluation.sap_stub import CLIENT, PASSWORD, USER, SapStub
 from shelfscan.evaluation.sync_campaign import FaultNight
 from shelfscan.model.bundle import WmsLocation
@@ -34,8 +33,7 @@ class SapTill(SapWms):
         page: int = 1000,
     ) -> None:
         self.system, self.rows, self.stub = sap, tuple(rows), SapStub(sap, page)
-        # A name of its own for each process: the lock of one writer goes by it.
-        url, zone = f"http://sap-{os.getpid()}.test", ZoneInfo(str(sap.zone))
+        url, zone = night_url("sap"), ZoneInfo(str(sap.zone))
         super().__init__(url, CLIENT, USER, password, rows, plant=sap.plant, zone=zone, transport=line(self.stub))
 
     @classmethod
@@ -58,54 +56,52 @@ class SapTill(SapWms):
         except SapError as e:
             raise WmsRejected(str(e)) from e
 
+    def ask(self, location_code: str) -> list[str]:
+        """A planner makes a document for all that is kept there, one a material; the tasks' names."""
+        plant, location = self.system.place(location_code)
+        head = {"Plant": plant, "StorageLocation": location, "PhysInventoryPlannedCountDate": "2030-01-01T00:00:00"}
+        skus = [r.sku for r in self.rows if r.location_code == location_code]
+        made = [self.system.create({**head, ITEMS: [{"Material": sku}]}) for sku in skus]
+        return [f"{d['n']}/{d['FiscalYear']}" for d in made]
 
-class _Line(FaultyTransport):
-    """The shared faults, most of them where something changes; sessions end, and another user has the material open."""
 
-    KINDS = (*FaultyTransport.KINDS, "doubled", "late", "late", "nonsense before", "nonsense after")
+class _Line(NightLine):
+    """Most faults where something changes; sessions end, and another user has the material open."""
 
     def __init__(self, rng: random.Random, p_fault: float, meanwhile: Callable[[], None], stub: SapStub) -> None:
         super().__init__(rng, p_fault, meanwhile, stub)
         self._stub = stub
 
+    def weigh(self, request: httpx.Request) -> tuple[float, int]:
+        """See `NightLine`: a sync is some fifty requests, most of which read."""
+        return (20, 0) if request.method == "GET" else (1, self.SALES)
+
+    def disturb(self, request: httpx.Request) -> None:
+        """See `NightLine`."""
+        if request.method == "GET":
+            return
+        chance = self._rng.random()
+        if chance < self._p / 10:
+            self._stub.expire()
+        elif chance < self._p / 5:
+            self._stub.system.locked |= set(self._stub.system.products)
+
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it, or let something happen to it."""
-        whole = self._p
-        if request.method == "GET":
-            self._p = whole / 20  # a sync is some fifty requests, most of which read
-        else:
-            for _ in range(3):
-                self._meanwhile()
-            chance = self._rng.random()
-            if chance < whole / 10:
-                self._stub.expire()
-            elif chance < whole / 5:
-                self._stub.system.locked |= set(self._stub.system.products)
         try:
             return super().handle_request(request)
         finally:
-            self._p = whole
             self._stub.system.locked.clear()
 
 
-class FaultySap(SapTill):
+class FaultySap(OnALine, SapTill):
     """The same system over a line that fails."""
 
     def __init__(self, till: SapTill, rng: random.Random, p_fault: float, meanwhile: Callable[[], None]) -> None:
         def line(stub: SapStub) -> _Line:
-            self.transport = _Line(rng, p_fault, meanwhile, stub)
-            return self.transport
+            return self.runs_over(_Line(rng, p_fault, meanwhile, stub))
 
         super().__init__(till.system, till.rows, line, page=5)
-
-    @property
-    def faults(self) -> int:
-        """How often something went wrong on the line."""
-        return self.transport.faults
-
-    def deliver_late(self) -> None:
-        """What was stuck on the line arrives after all."""
-        self.transport.deliver_late()
 
 
 def night(seed: int, ledger: Ledger) -> FaultNight:
@@ -114,7 +110,4 @@ def night(seed: int, ledger: Ledger) -> FaultNight:
     def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> SapTill:
         return SapTill.of(rows, catalogue, clock, deletes=bool(seed % 2))
 
-    def line(till: SapTill, rng: random.Random, p: float, meanwhile: Callable[[], None]) -> FaultySap:
-        return FaultySap(till, rng, p, meanwhile)
-
-    return FaultNight(seed, build, ledger, line)
+    return FaultNight(seed, build, ledger, FaultySap)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-import sys
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from http.server import HTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import httpx
 
+from shelfscan.evaluation import stub_server
 from shelfscan.evaluation.sap_models import ITEMS, SapError, SapSystem
+from shelfscan.model.bundle import Bundle
 
 USER, PASSWORD, CLIENT = "SHELFSCAN", "stub-password", "100"
 ROOT = "/sap/opu/odata/sap/"
@@ -192,37 +192,17 @@ def _compare(row: Mapping[str, Any], name: str, operator: str, literal: str) -> 
 
 
 def server(stub: SapStub, port: int = 0) -> HTTPServer:
-    """The stand-in behind a socket of this computer; one request at a time. ``serve_forever`` runs it."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            content = self.rfile.read(int(self.headers.get("content-length", 0)))
-            names = {k.lower(): v for k, v in self.headers.items()}
-            status, headers, text = stub.answer(self.command, self.path, names, content)
-            body = text.encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    return HTTPServer(("127.0.0.1", port), Handler)
+    """The stand-in behind a socket of this computer. ``serve_forever`` runs it."""
+    return stub_server.server(stub.answer, port)
 
 
 def main() -> None:
     """Serve a store's stock until stopped."""
-    from shelfscan.bundle import load_bundle
 
-    bundle = load_bundle(Path(sys.argv[1]))
-    running = server(SapStub(SapSystem(bundle.wms, bundle.catalogue)), 8044)
-    print(f"url: http://127.0.0.1:8044  client: {CLIENT}  user: {USER}  password: {PASSWORD}  plant: 1010", flush=True)
-    running.serve_forever()
+    def make(bundle: Bundle) -> stub_server.Answers:
+        return SapStub(SapSystem(bundle.wms, bundle.catalogue)).answer
+
+    stub_server.main(make, 8044, f"client: {CLIENT}  user: {USER}  password: {PASSWORD}  plant: 1010")
 
 
 if __name__ == "__main__":

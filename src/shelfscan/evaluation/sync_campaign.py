@@ -43,7 +43,14 @@ T0 = 1_893_456_000_000_000_000
 MINUTE = 60_000_000_000
 SITE = "store-1"
 #: Modules whose ``night`` needs nothing but a seed and a ledger.
-_STANDINS = {"inventree": "inventree_night", "odoo": "odoo_night", "sap": "sap_night", "webhook": "webhook_stub"}
+_STANDINS = {
+    "epcis": "epcis_night",
+    "inventree": "inventree_night",
+    "odoo": "odoo_night",
+    "sap": "sap_night",
+    "webhook": "webhook_stub",
+}
+_EPCIS = ("epcis-folder", "epcis-mqtt")
 #: What must not happen.
 WRONG = ("doubled", "overwritten", "lost", "erased", "unseen", "wrong", "left", "misanswered")
 
@@ -60,6 +67,14 @@ class Till(Protocol):
 
 Build = Callable[[tuple[WmsLocation, ...], Catalogue, Callable[[], int]], Any]
 MakeLine = Callable[[Any, random.Random, float, Callable[[], None]], Any]
+
+
+class BuiltinTill(BuiltinWms):
+    """The built-in system, whose staff ask for counts."""
+
+    def ask(self, location_code: str) -> list[str]:
+        """Ask for a count of all that is kept there; the task's name."""
+        return [str(self.post_task(location_code))]
 
 
 class DyingLedger:
@@ -227,11 +242,12 @@ def campaign(
 ) -> dict[str, Any]:
     """``runs`` seeded nights against a system; counts of what went wrong, and of what happened.
 
-    ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`),
-    ``inventree``, ``odoo`` or ``sap`` (stand-ins, see `evaluation.odoo_stub` and the like). Raises `BadInput` for another name.
+    ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`), or a
+    stand-in (see `evaluation.odoo_stub` and the like): ``epcis``, ``epcis-folder``, ``epcis-mqtt``, ``folder``, ``inventree``,
+    ``odoo``, ``sap``, ``webhook``. Raises `BadInput` for another name.
     """
     started = time.monotonic()
-    total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "answered", "faults"), 0))
+    total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "asked", "answered", "faults"), 0))
     bad: list[int] = []
     with tempfile.TemporaryDirectory(prefix="shelfscan-campaign-") as folder:
         night_of = _nights(wms, Path(folder), tryton)
@@ -248,58 +264,59 @@ def campaign(
 
 
 def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultNight, Callable[[], None]]]:
-    def builtin(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-        ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-        system = folder / f"{seed}.sqlite"
+    make = _maker(wms, folder, tryton)
 
-        def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> BuiltinWms:
-            return BuiltinWms.open(system, rows, catalogue, clock=clock)
+    def night(seed: int) -> tuple[FaultNight, Callable[[], None]]:
+        ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+        made, clear = make(seed, ledger)
 
         def close() -> None:
             ledger.close()
+            clear()
             for path in folder.glob(f"{seed}.*"):
                 path.unlink()
 
-        return FaultNight(seed, build, ledger), close
+        return made, close
 
-    def memory(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-        ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-        return FaultNight(seed, MemoryWms, ledger), ledger.close
+    return night
+
+
+def _maker(wms: str, folder: Path, tryton: str) -> Callable[[int, Ledger], tuple[FaultNight, Callable[[], None]]]:
+    """What makes a night of a seed and a ledger, and clears up after it. Raises `BadInput`."""
+
+    def builtin(seed: int, ledger: Ledger) -> tuple[FaultNight, Callable[[], None]]:
+        def build(rows: tuple[WmsLocation, ...], catalogue: Catalogue, clock: Callable[[], int]) -> BuiltinTill:
+            return BuiltinTill(folder / f"{seed}.sqlite", seed=(rows, catalogue), clock=clock)
+
+        return FaultNight(seed, build, ledger), _nothing
 
     if wms == "builtin":
         return builtin
     if wms == "memory":
-        return memory
+        return lambda seed, ledger: (FaultNight(seed, MemoryWms, ledger), _nothing)
     if wms == "tryton":
         from shelfscan.evaluation.tryton_night import TrytonServer
 
         server = TrytonServer.of(tryton)
-
-        def real(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            return server.night(seed, ledger), ledger.close
-
-        return real
+        return lambda seed, ledger: (server.night(seed, ledger), _nothing)
     if wms in _STANDINS:
-        make_night = import_module(f"shelfscan.evaluation.{_STANDINS[wms]}").night
+        standin = import_module(f"shelfscan.evaluation.{_STANDINS[wms]}").night
+        return lambda seed, ledger: (standin(seed, ledger), _nothing)
+    if wms in _EPCIS:
+        from shelfscan.evaluation.epcis_night import night_by
 
-        def stub(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            return make_night(seed, ledger), ledger.close
+        def by_way(seed: int, ledger: Ledger) -> tuple[FaultNight, Callable[[], None]]:
+            made = night_by(wms.partition("-")[2], seed, ledger)
+            return made, made.line.close
 
-        return stub
+        return by_way
     if wms == "folder":
         from shelfscan.evaluation import folder_stub
 
-        def files(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-            ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
-            night, clear = folder_stub.night(seed, ledger, folder)
+        return lambda seed, ledger: folder_stub.night(seed, ledger, folder)
+    known = ", ".join(sorted({"builtin", "folder", "memory", "tryton", *_STANDINS, *_EPCIS}))
+    raise BadInput(f"--wms: no campaign against {wms!r}; known: {known}")
 
-            def close() -> None:
-                ledger.close()
-                clear()
 
-            return night, close
-
-        return files
-    raise BadInput(f"--wms: no campaign against {wms!r}; known: builtin, folder, inventree, memory, odoo, sap, tryton, webhook")
+def _nothing() -> None:
+    """Nothing is left to clear up."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -14,6 +13,7 @@ import httpx
 from shelfscan.adapters.wms_webhook import WebhookWms
 from shelfscan.errors import WmsRejected
 from shelfscan.evaluation.faulty_wms import FaultyTransport, MemoryWms
+from shelfscan.evaluation.night_line import OnALine, night_url
 from shelfscan.evaluation.sync_campaign import FaultNight
 from shelfscan.model.bundle import WmsLocation
 from shelfscan.model.catalogue import Catalogue
@@ -114,7 +114,7 @@ class WebhookTill(WebhookWms):
         token: str = TOKEN,
     ) -> None:
         self.service, self.rows = service, tuple(rows)
-        super().__init__(f"http://webhook-{os.getpid()}.test", token, rows, fields=FIELDS, transport=line(service))
+        super().__init__(night_url("webhook"), token, rows, fields=FIELDS, transport=line(service))
 
     def post_movement(self, location_code: str, sku: str, delta: float, *, moved_at_ns: int | None = None) -> None:
         """Pieces come or go. Raises `WmsRejected`."""
@@ -135,34 +135,19 @@ def night(seed: int, ledger: Ledger) -> FaultNight:
         return made[0]
 
     def line(inner: Any, rng: Any, p_fault: float, meanwhile: Callable[[], None]) -> Any:
-        faulty: list[FaultyTransport] = []
-
-        def wired(service: httpx.BaseTransport) -> httpx.BaseTransport:
-            faulty.append(FaultyTransport(rng, p_fault, meanwhile, service))
-            return faulty[0]
-
-        return _OnALine(WebhookTill(made[0].service, made[0].rows, wired), faulty[0])
+        return _OnALine(made[0], rng, p_fault, meanwhile)
 
     return FaultNight(seed, build, ledger, line)
 
 
-class _OnALine:
-    """The client behind a bad line, as `FaultNight` handles one."""
+class _OnALine(OnALine, WebhookTill):
+    """The same service over a line that fails."""
 
-    def __init__(self, client: WebhookTill, faulty: FaultyTransport) -> None:
-        self._client, self._faulty = client, faulty
+    def __init__(self, till: WebhookTill, rng: Any, p_fault: float, meanwhile: Callable[[], None]) -> None:
+        def line(service: httpx.BaseTransport) -> httpx.BaseTransport:
+            return self.runs_over(FaultyTransport(rng, p_fault, meanwhile, service))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    @property
-    def faults(self) -> int:
-        """How many there were."""
-        return self._faulty.faults
-
-    def deliver_late(self) -> None:
-        """What was stuck on the line arrives after all."""
-        self._faulty.deliver_late()
+        super().__init__(till.service, till.rows, line)
 
 
 def _said(receipt: Receipt) -> dict[str, Any]:
