@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
 
 from shelfscan.errors import BadInput
 from shelfscan.inputs import field_problems, read_yaml
@@ -276,7 +275,7 @@ class LedgerConfig(_Section):
     def _no_password(cls, url: object) -> object:
         """The configuration goes into run folders, and what is wrong in it into messages: a password must not be there."""
         if isinstance(url, str) and ("password=" in url or ":" in url.partition("://")[2].rpartition("@")[0]):
-            raise PydanticCustomError("password", "without a password: ledger.password names the place it is kept in")
+            raise ValueError("without a password: ledger.password names the place it is kept in")
         return url
 
 
