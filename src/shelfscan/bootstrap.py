@@ -22,6 +22,7 @@ from shelfscan.ports import Detector, Embedder, Ledger, PeopleFinder, TagReader
 
 if TYPE_CHECKING:
     from shelfscan.adapters._tensorrt import EngineOptions
+    from shelfscan.adapters.ledger_place import LedgerPlace
     from shelfscan.audit.health import Sickness
     from shelfscan.mission.plan import Planned
     from shelfscan.mission.sight import KeepOut
@@ -287,12 +288,37 @@ def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[
     return measures, diagnose(measures, baseline, scans, aisle_of, side_by_side(viewpoints))
 
 
-def open_ledger(run_dir: Path, site: str) -> Ledger:
-    """The run's ledger, made when absent. Raises `LedgerError` when it belongs to another store."""
-    from shelfscan.adapters.ledger_sqlite import SqliteLedger
+def open_ledger(run_dir: Path, site: str, config: Config | None = None) -> Ledger:
+    """The run's ledger, made when absent. Raises `LedgerError` when it belongs to another store.
+
+    A run folder knows where its ledger is; the configuration says where a new one is made, by default in the folder.
+    """
+    from shelfscan.adapters.ledger_place import find_ledger, has_ledger, keep_place
 
     run_dir.mkdir(parents=True, exist_ok=True)
-    return SqliteLedger(run_dir / "ledger.sqlite", site=site)
+    place = _ledger_place(config) if config is not None else None
+    if place is not None and not has_ledger(run_dir):
+        keep_place(run_dir, place)
+    return find_ledger(run_dir, site=site)
+
+
+def check_ledger(config: Config) -> str:
+    """What can be said of the configured database, empty where ledgers are files.
+
+    Raises `BadInput` or `LedgerError` when no run could keep its events there.
+    """
+    from shelfscan.adapters.ledger_place import server_of
+    from shelfscan.adapters.ledger_postgres import about
+
+    place = _ledger_place(config)
+    return about(server_of(place), place.wait_s) if place is not None else ""
+
+
+def _ledger_place(config: Config) -> LedgerPlace | None:
+    from shelfscan.adapters.ledger_place import LedgerPlace
+
+    p = config.ledger
+    return LedgerPlace.new(p.url, p.password, p.tls, p.ca, p.wait_s) if p.url else None
 
 
 def make_simulator(bundle: Bundle, config: Config, *, start_ns: int, faults: Faults | None = None) -> Simulator:

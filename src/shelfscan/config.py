@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shelfscan.errors import BadInput
 from shelfscan.inputs import field_problems, read_yaml
@@ -261,6 +261,26 @@ class WmsConfig(_Section):
     approval: ApprovalConfig = ApprovalConfig()
 
 
+class LedgerConfig(_Section):
+    """Where the events of a new run are kept. ``url`` empty: in ``ledger.sqlite`` in the run folder; else in PostgreSQL,
+    ``postgresql://user@host:port/database``. ``password``: a secret's place, or empty for none. ``tls`` auto: not on this
+    computer. ``ca``: certificates to check the server's with, None: the system's. ``wait_s``: for a server that is away."""
+
+    url: str = ""
+    password: str = "env:SHELFSCAN_LEDGER_PASSWORD"
+    tls: Literal["auto", "on", "off"] = "auto"
+    ca: Path | None = None
+    wait_s: float = Field(default=30.0, ge=0, le=3600)
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _no_password(cls, url: object) -> object:
+        """The configuration goes into run folders, and what is wrong in it into messages: a password must not be there."""
+        if isinstance(url, str) and ("password=" in url or ":" in url.partition("://")[2].rpartition("@")[0]):
+            raise ValueError("without a password: ledger.password names the place it is kept in")
+        return url
+
+
 class Config(_Section):
     """Everything a run can be told."""
 
@@ -275,6 +295,7 @@ class Config(_Section):
     privacy: PrivacyConfig = PrivacyConfig()
     sim: SimConfig = SimConfig()
     ros: RosConfig = RosConfig()
+    ledger: LedgerConfig = LedgerConfig()
     wms: WmsConfig = WmsConfig()
 
     def to_yaml(self) -> str:

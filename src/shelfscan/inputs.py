@@ -49,6 +49,9 @@ def field_problems(where: Path | str, e: ValidationError, model: type[BaseModel]
             case "model_type" | "dict_type":
                 found = type(problem["input"]).__name__
                 out.append(f"{where}: {field}: expected fields ({', '.join(_fields(model, loc))}), found {found}")
+            case "value_error" if "password" in problem["msg"]:
+                # What was found is the password.
+                out.append(f"{where}: {field}: {problem['ctx']['error']}")
             case _:
                 out.append(f"{where}: {field}: {problem['msg']} (found {_short(problem['input'])})")
     return out

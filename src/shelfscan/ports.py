@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,6 +147,19 @@ class Ledger(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class OneWriter(Protocol):
+    """A ledger that several computers can reach, where a lock of one of them says nothing to the others."""
+
+    def writer(self, wms: str) -> AbstractContextManager[None]:
+        """The right to bring this store's counts to a warehouse system, which one process has at a time and loses with its end.
+
+        Raises `WmsTransient` while another has it. Inside, an append that is acknowledged was made with the right still held;
+        `LedgerError` when the line broke and another process had it since.
+        """
+        ...
 
 
 class Notifier(Protocol):

@@ -25,23 +25,27 @@ def campaign(
     address: Annotated[
         str, typer.Option("--address", help="sync with tryton: http://user:password@host:port/database of a TEST server.")
     ] = "",
+    ledger: Annotated[
+        str, typer.Option("--ledger", help="Ledgers in a TEST database, postgresql://user@host:port/database, not in files.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Run seeded nights of random faults and check that nothing is lost, doubled or left without a reason."""
     if kind == "nights":
         from shelfscan.evaluation import nights_campaign
+        from shelfscan.evaluation.sync_campaign import ledgers_on
 
         with progress(f"{runs} nights") as report:
-            result = nights_campaign.campaign(runs, seed, report)
+            result = nights_campaign.campaign(runs, seed, report, ledgers_on(ledger, "night") if ledger else None)
         _show(result, as_json)
         if any(result[k] for k in nights_campaign.WRONG):
             raise typer.Exit(1)
         return
-    from shelfscan.evaluation.sync_campaign import WRONG
+    from shelfscan.evaluation.sync_campaign import WRONG, ledgers_on
     from shelfscan.evaluation.sync_campaign import campaign as sync_campaign
 
     with progress(f"{runs} nights against {wms}") as report:
-        result = sync_campaign(wms, runs, seed, report, address)
+        result = sync_campaign(wms, runs, seed, report, address, ledgers_on(ledger) if ledger else None)
     _show(result, as_json)
     if any(result[k] for k in WRONG):
         raise typer.Exit(1)

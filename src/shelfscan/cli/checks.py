@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+from shelfscan.adapters.ledger_place import has_ledger
+from shelfscan.bootstrap import check_ledger
 from shelfscan.config import Config
-from shelfscan.errors import BadInput
+from shelfscan.errors import BadInput, LedgerError
 from shelfscan.mission.sight import misplaced_faces
 from shelfscan.model.bundle import Bundle
 from shelfscan.runs import runs_in
@@ -43,6 +45,7 @@ def startup_checks(bundle: Bundle, config: Config, run_dir: Path, now: datetime 
         _calibration(bundle, at, real),
         _lens(run_dir, bundle),
         _map(bundle),
+        *([_ledger(config)] if config.ledger.url and not has_ledger(run_dir) else []),
     ]
 
 
@@ -55,6 +58,14 @@ def _disk(run_dir: Path) -> Check:
     return Check(
         "disk", free >= ROOMY_MB, text if free >= ROOMY_MB else f"{text}: the recording will be thinned; counts are kept"
     )
+
+
+def _ledger(config: Config) -> Check:
+    """The server that a new run's events go to."""
+    try:
+        return Check("ledger", True, check_ledger(config))
+    except LedgerError as e:
+        return Check("ledger", False, str(e), fatal=True)
 
 
 def _clock(run_dir: Path, site: str, at: datetime) -> Check:

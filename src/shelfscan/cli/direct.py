@@ -64,7 +64,7 @@ def run_direct(
     privacy = make_privacy(bundle.store, config)
     projector = make_projector(bundle, mission_id)
     report("starting the simulator", 0.0)
-    ledger = open_ledger(run_dir, bundle.store.site)
+    ledger = open_ledger(run_dir, bundle.store.site, config)
     # A simulated night may have run ahead of the wall clock: one that goes on goes on later, not earlier.
     start_ns = max([time.time_ns(), *(s.event.stamp_ns for s in ledger.read())])
     try:

@@ -73,6 +73,8 @@ def run_checks(config: Config | None = None) -> list[Check]:
         ("openvino", lambda: _backend("openvino", config, checks)),
         ("tensorrt", lambda: _backend("tensorrt", config, checks)),
     ]
+    if config.ledger.url:
+        tests.append(("ledger", lambda: _ledger(config)))
     checks: list[Check] = []
     for name, test in tests:
         try:
@@ -179,6 +181,13 @@ def _embedder(config: Config) -> tuple[str, str]:
 
     _expect_whole("embedder")
     return "ok", f"{make_embedder(config).description} (backend {config.embedder.backend})"
+
+
+def _ledger(config: Config) -> tuple[str, str]:
+    from shelfscan.bootstrap import check_ledger
+
+    text = check_ledger(config)
+    return ("warn" if "fsync is off" in text else "ok"), text
 
 
 def _privacy() -> tuple[str, str]:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from shelfscan.adapters.health_file import save_baseline
-from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.ledger_place import find_ledger, has_ledger
 from shelfscan.audit.health import learned
 from shelfscan.bootstrap import check_health
 from shelfscan.bundle import load_bundle
@@ -69,9 +69,9 @@ def show(
     """What a run's own numbers say of the robot, and what to do."""
     info = read_run_info(run_dir)
     bundle = load_bundle(store or Path(info.store))
-    if not (run_dir / "ledger.sqlite").is_file():
+    if not has_ledger(run_dir):
         raise BadInput(f"{run_dir}: has no ledger; there is nothing to judge")
-    ledger = SqliteLedger(run_dir / "ledger.sqlite")
+    ledger = find_ledger(run_dir)
     try:
         measures, sick = check_health(bundle, ledger, info.mission_id)
     finally:

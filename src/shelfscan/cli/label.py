@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from shelfscan.adapters.ledger_place import has_ledger
 from shelfscan.cli._console import err, out, print_json, progress
 from shelfscan.cli.photos import expand
 from shelfscan.errors import BadInput
@@ -114,7 +115,7 @@ class _Pictures:
 
     def __init__(self, sources: list[Path]) -> None:
         self.problems: list[str] = []
-        runs = [s for s in sources if (s / "ledger.sqlite").is_file()]
+        runs = [s for s in sources if has_ledger(s)]
         if runs and len(sources) > 1:
             raise BadInput(f"{runs[0]}: a run folder is looked at on its own; {len(sources)} things were given")
         self._bag = runs[0] / "bag" if runs else None

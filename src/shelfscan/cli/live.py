@@ -72,7 +72,7 @@ def run_live(
     shell = "".join(f"export {name}={shlex.quote(env[name])}\n" for name in wanted if name in env)
     write_atomic(run_dir / "ros.env", shell.encode())
     tell(f"ROS_DOMAIN_ID={env.get('ROS_DOMAIN_ID', '0')}; to listen: source {run_dir / 'ros.env'}")
-    ledger = open_ledger(run_dir, bundle.store.site)
+    ledger = open_ledger(run_dir, bundle.store.site, config)
     times = _Times()
     try:
         with Supervisor(_children(bundle, config, run_dir, faults_file), env=env, log_dir=run_dir / "logs", tell=tell) as nodes:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.ledger_place import find_ledger, has_ledger
 from shelfscan.cli._console import out, print_json, progress, wide
 from shelfscan.errors import BadInput
 from shelfscan.model.times import from_iso
@@ -26,7 +26,7 @@ def losses(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Shrinkage over nights: what disappears from which place, the most valuable first."""
-    runs = [r for r in runs_in(folder, site) if r.ended and (r.path / "ledger.sqlite").is_file()]
+    runs = [r for r in runs_in(folder, site) if r.ended and has_ledger(r.path)]
     sites = sorted({r.info.site for r in runs})
     if len(sites) > 1:
         raise BadInput(f"{folder}: holds runs of {', '.join(sites)}; name one with --site")
@@ -57,7 +57,7 @@ def losses(
 
 def _night(run: Run, wms: str) -> Night | None:
     """The newest complete sync of a run."""
-    ledger = SqliteLedger(run.path / "ledger.sqlite")
+    ledger = find_ledger(run.path)
     try:
         told = outbox.reports(ledger.read(kinds=(outbox.REPORT,)), run.info.mission_id, wms)
     finally:

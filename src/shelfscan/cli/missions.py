@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.ledger_place import find_ledger, has_ledger
 from shelfscan.bundle import load_bundle
 from shelfscan.cli._console import out, print_json
 from shelfscan.errors import BadInput, ShelfscanError
@@ -69,9 +69,9 @@ def _row(path: Path, mission_id: str, site: str, began: str) -> dict[str, Any]:
 
 
 def _progress(path: Path, mission_id: str) -> machine.Progress | None:
-    if not (path / "ledger.sqlite").is_file():
+    if not has_ledger(path):
         return None
-    ledger = SqliteLedger(path / "ledger.sqlite")
+    ledger = find_ledger(path)
     try:
         return machine.project(ledger.read(kinds=machine.KINDS), mission_id)
     finally:
@@ -110,7 +110,7 @@ def show(
         raise BadInput(f"{run_dir}: its mission has not begun")
     if picture is not None:
         expect_writable(picture)
-        ledger = SqliteLedger(run_dir / "ledger.sqlite")
+        ledger = find_ledger(run_dir)
         try:
             drawing = svg(timeline_of(ledger.read(kinds=machine.KINDS), info.mission_id))
         finally:
@@ -174,7 +174,7 @@ def skip(
             [f"--aisle: the mission has no aisle {a!r}; it has {', '.join(sorted(known))}" for a in aisles if a not in known]
         )
     # The ledger is the way: it holds over restarts, and the mission reads it before every step.
-    ledger = SqliteLedger(run_dir / "ledger.sqlite")
+    ledger = find_ledger(run_dir)
     try:
         ledger.append(
             [

@@ -134,7 +134,7 @@ def _replay(
     mission_id, newest_ns, captures, faces = source.mission_id, 0, 0, 0
     times: dict[str, list[float]] = {"process_s": []}
     scanned = None if everything else source.scanned
-    ledger = open_ledger(run_dir, site)
+    ledger = open_ledger(run_dir, site, config)
     try:
         ledger.append([e for e in source.events if e.kind in KINDS and e.payload.get("mission_id") == mission_id])
         for frames in source.frames():
@@ -199,12 +199,13 @@ def replay_stored(bundle: Bundle, config: Config, source: Path, run_dir: Path) -
     What perception said of each capture stays as it was; the store, the planogram, the catalogue and everything from the
     match on may have changed since.
     """
+    from shelfscan.adapters.ledger_place import has_ledger
     from shelfscan.bootstrap import make_projector, open_ledger
     from shelfscan.mission.machine import KINDS, project
     from shelfscan.runinfo import RunInfo, read_run_info, write_run_info
 
     started = time.monotonic()
-    if not (source / "ledger.sqlite").is_file():
+    if not has_ledger(source):
         raise BadInput(f"{source}: no ledger.sqlite there; --stored expects the folder of a run")
     expect_writable(run_dir, folder=True)
     if run_dir.exists() and any(run_dir.iterdir()):
@@ -223,7 +224,7 @@ def replay_stored(bundle: Bundle, config: Config, source: Path, run_dir: Path) -
     if not scans:
         raise BadInput(f"{source}: its ledger holds no scan of mission {mission_id!r}")
     newest_ns = max(e.stamp_ns for e in events)
-    ledger = open_ledger(run_dir, bundle.store.site)
+    ledger = open_ledger(run_dir, bundle.store.site, config)
     try:
         ledger.append(events)
         write_run_info(run_dir, RunInfo(str(bundle.root.resolve()), mission_id, bundle.store.site, "replay", _now()))

@@ -218,7 +218,7 @@ def _started(setup: RunSetup) -> bool:
     from shelfscan.bootstrap import open_ledger
     from shelfscan.mission.machine import project
 
-    ledger = open_ledger(setup.run_dir, setup.bundle.store.site)
+    ledger = open_ledger(setup.run_dir, setup.bundle.store.site, setup.config)
     try:
         return project(ledger.read(kinds=("mission.started",)), setup.mission_id) is not None
     finally:

@@ -45,7 +45,7 @@ def survey(
     Writes a bundle and in it review.csv, with a confidence and an evidence picture a line. Staff correct that file and give it
     back with --accept.
     """
-    from shelfscan.adapters.ledger_sqlite import SqliteLedger
+    from shelfscan.adapters.ledger_place import find_ledger, has_ledger
     from shelfscan.bundle import load_bundle
     from shelfscan.model.scan import BayScan
     from shelfscan.runinfo import read_run_info
@@ -61,9 +61,9 @@ def survey(
     if accept is not None:
         lines = read_review(accept, bundle.catalogue)
     else:
-        if not (run_dir / "ledger.sqlite").is_file():
+        if not has_ledger(run_dir):
             raise BadInput(f"{run_dir}: no ledger.sqlite in this run folder")
-        ledger = SqliteLedger(run_dir / "ledger.sqlite", site=info.site)
+        ledger = find_ledger(run_dir, site=info.site)
         try:
             stored = ledger.read(kinds=["bay_scan"])
         finally:

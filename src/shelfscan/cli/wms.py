@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.table import Table
 
+from shelfscan.adapters.ledger_place import has_ledger
 from shelfscan.bootstrap import make_policy, make_wms, open_ledger
 from shelfscan.bundle import load_bundle
 from shelfscan.cli._console import out, print_json, wide
@@ -30,8 +31,6 @@ from shelfscan.wms.signals import Signal
 from shelfscan.wms.sync import decide, sync_run
 
 NAMES = tuple(n for n in get_args(WmsConfig.model_fields["name"].annotation) if n != "none")
-
-LEDGER = "ledger.sqlite"
 
 review = typer.Typer(help="Counts that wait for a person before they reach the warehouse system.", no_args_is_help=True)
 
@@ -229,9 +228,9 @@ def open_run(
     client = make_wms(bundle, run_dir, config)
     if client is None:
         raise BadInput(f"this run has no warehouse system (wms.name is none); name one with --wms {'|'.join(NAMES)}")
-    if synced and not (run_dir / LEDGER).is_file():
+    if synced and not has_ledger(run_dir):
         raise BadInput(_never_synced(run_dir, config.wms.name))
-    return _Run(bundle, config, stock_map, open_ledger(run_dir, bundle.store.site), client)
+    return _Run(bundle, config, stock_map, open_ledger(run_dir, bundle.store.site, config), client)
 
 
 def _waiting(run: _Run, run_dir: Path) -> list[dict[str, Any]]:

@@ -504,8 +504,13 @@ def _planogram(place: Place) -> dict[str, PlanogramLine]:
     return {b: PlanogramLine(b, "P", 3, 1, 5) for b in place.store.places}
 
 
-def campaign(runs: int, seed: int, report: Callable[[str, float], None] = lambda what, done: None) -> dict[str, Any]:
-    """``runs`` seeded nights; see `WRONG` for what must be nought."""
+def campaign(
+    runs: int,
+    seed: int,
+    report: Callable[[str, float], None] = lambda what, done: None,
+    make_ledger: Callable[[int], Ledger] | None = None,
+) -> dict[str, Any]:
+    """``runs`` seeded nights; see `WRONG` for what must be nought. ``make_ledger``: other ledgers than files."""
     began = time.monotonic()
     total: Counter[str] = Counter()
     repeated = 0
@@ -513,7 +518,7 @@ def campaign(runs: int, seed: int, report: Callable[[str, float], None] = lambda
     with tempfile.TemporaryDirectory(prefix="shelfscan-nights-") as folder:
         for n in range(runs):
             path = Path(folder) / f"{n}.sqlite"
-            ledger = SqliteLedger(path, site="night")
+            ledger: Ledger = make_ledger(seed + n) if make_ledger else SqliteLedger(path, site="night")
             try:
                 found = night(seed + n, ledger)
             finally:

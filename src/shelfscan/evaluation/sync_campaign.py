@@ -7,11 +7,13 @@ line arrives; then once more. What the system holds at the end says what was los
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from shelfscan.adapters.ledger_place import LedgerPlace, server_of
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.adapters.wms_builtin import BuiltinWms
 from shelfscan.errors import BadInput, WmsRejected
@@ -31,7 +34,7 @@ from shelfscan.model.grid import OccupancyGrid
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.stock import BinState, BinStatus, StockMap
 from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
-from shelfscan.ports import Ledger
+from shelfscan.ports import Ledger, OneWriter
 from shelfscan.stock.project import iso_utc
 from shelfscan.wms import outbox
 from shelfscan.wms.report import SyncReport
@@ -66,6 +69,7 @@ class Till(Protocol):
 
 
 Build = Callable[[tuple[WmsLocation, ...], Catalogue, Callable[[], int]], Any]
+MakeLedger = Callable[[int], Ledger]
 MakeLine = Callable[[Any, random.Random, float, Callable[[], None]], Any]
 
 
@@ -96,6 +100,10 @@ class DyingLedger:
     def read(self, after: int = 0, kinds: Any = None) -> Any:
         """As the ledger's."""
         return self._inner.read(after, kinds)
+
+    def writer(self, wms: str) -> AbstractContextManager[None]:
+        """As the ledger's, where it has one."""
+        return self._inner.writer(wms) if isinstance(self._inner, OneWriter) else nullcontext()
 
     def close(self) -> None:
         """Nothing: the next process opens the same one."""
@@ -238,19 +246,24 @@ def small_bundle(rows: tuple[WmsLocation, ...]) -> Bundle:
 
 
 def campaign(
-    wms: str, runs: int, seed: int, report: Callable[[str, float], None] = lambda what, done: None, tryton: str = ""
+    wms: str,
+    runs: int,
+    seed: int,
+    report: Callable[[str, float], None] = lambda what, done: None,
+    tryton: str = "",
+    make_ledger: MakeLedger | None = None,
 ) -> dict[str, Any]:
     """``runs`` seeded nights against a system; counts of what went wrong, and of what happened.
 
     ``wms``: ``builtin`` (SQLite files and ledgers), ``memory``, ``tryton`` (a server, see `evaluation.tryton_night`), or a
     stand-in (see `evaluation.odoo_stub` and the like): ``epcis``, ``epcis-folder``, ``epcis-mqtt``, ``folder``, ``inventree``,
-    ``odoo``, ``sap``, ``webhook``. Raises `BadInput` for another name.
+    ``odoo``, ``sap``, ``webhook``. ``make_ledger``: other ledgers than files. Raises `BadInput` for another name.
     """
     started = time.monotonic()
     total: Counter[str] = Counter(dict.fromkeys((*WRONG, "posted", "held", "asked", "answered", "faults"), 0))
     bad: list[int] = []
     with tempfile.TemporaryDirectory(prefix="shelfscan-campaign-") as folder:
-        night_of = _nights(wms, Path(folder), tryton)
+        night_of = _nights(wms, Path(folder), tryton, make_ledger or _files_in(Path(folder)))
         for n in range(runs):
             night, close = night_of(seed + n)
             try:
@@ -263,11 +276,27 @@ def campaign(
     return {"runs": runs, "wms": wms, **total, "bad_seeds": bad[:20], "seconds": round(time.monotonic() - started, 1)}
 
 
-def _nights(wms: str, folder: Path, tryton: str) -> Callable[[int], tuple[FaultNight, Callable[[], None]]]:
+def _files_in(folder: Path) -> MakeLedger:
+    return lambda seed: SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+
+
+def ledgers_on(url: str, site: str = SITE) -> MakeLedger:
+    """Ledgers in a PostgreSQL test database, the password from SHELFSCAN_LEDGER_PASSWORD where that is set."""
+    from shelfscan.adapters.ledger_postgres import PostgresLedger
+
+    password = "env:SHELFSCAN_LEDGER_PASSWORD" if "SHELFSCAN_LEDGER_PASSWORD" in os.environ else ""
+    place = LedgerPlace.new(url, password, "auto", None, 30.0)
+    server = server_of(place)
+    return lambda seed: PostgresLedger(server, f"{place.run}/{seed}", site=site)
+
+
+def _nights(
+    wms: str, folder: Path, tryton: str, make_ledger: MakeLedger
+) -> Callable[[int], tuple[FaultNight, Callable[[], None]]]:
     make = _maker(wms, folder, tryton)
 
     def night(seed: int) -> tuple[FaultNight, Callable[[], None]]:
-        ledger = SqliteLedger(folder / f"{seed}.ledger", site=SITE)
+        ledger = make_ledger(seed)
         made, clear = make(seed, ledger)
 
         def close() -> None:

@@ -81,7 +81,7 @@ class MissionNode(ShelfscanNode):
         self._settings = settings = self.load_settings()
         self._rules, self._limits = make_rules(settings)
         self._most_hours = settings.mission.most_hours
-        self._ledger = open_ledger(self.run_dir, self._bundle.store.site)
+        self._ledger = open_ledger(self.run_dir, self._bundle.store.site, settings)
         self._navigator = Nav2Navigator(self)
         self._capture = CaptureClient(self)
         self._lock = threading.Lock()

@@ -36,7 +36,7 @@ class PerceptionNode(ShelfscanNode):
 
     def acquire(self) -> None:
         bundle = self.load_store()
-        self._ledger = open_ledger(self.run_dir, bundle.store.site)
+        self._ledger = open_ledger(self.run_dir, bundle.store.site, self.load_settings())
         self._heads = len(bundle.robot.rig.heads)
         self._collector = CaptureCollector(limit=QUEUE)
         self._queue: queue.Queue[FrameBundle | None] = queue.Queue(maxsize=QUEUE)

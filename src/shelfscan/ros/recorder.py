@@ -15,10 +15,10 @@ from rclpy.qos import QoSProfile
 
 from shelfscan.adapters.bag_record import BagRecording
 from shelfscan.adapters.frames_cdr import EVENT_TYPE, EVENTS_TOPIC, FRAME_TYPE, encode_event, scan_done
-from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.ledger_place import find_ledger, has_ledger
 from shelfscan.errors import LedgerError
 from shelfscan.mission.machine import KINDS
-from shelfscan.ports import Event
+from shelfscan.ports import Event, Ledger
 from shelfscan.ros import qos
 from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
 
@@ -78,7 +78,7 @@ class RecorderNode(ShelfscanNode):
         self._lost = 0
         self._seq = 0
         self._recording: BagRecording | None = None
-        self._ledger: SqliteLedger | None = None
+        self._ledger: Ledger | None = None
         self._threads: list[threading.Thread] = []
         self._subscribed: list[Any] = []
 
@@ -150,12 +150,11 @@ class RecorderNode(ShelfscanNode):
         self._queue.put(("", "", b"", 0), timeout=10.0)
 
     def _read_ledger(self) -> list[Any]:
-        path = self.run_dir / "ledger.sqlite"
         if self._ledger is None:
-            if not path.is_file():
+            if not has_ledger(self.run_dir):
                 return []
             try:
-                self._ledger = SqliteLedger(path)
+                self._ledger = find_ledger(self.run_dir)
             except LedgerError:
                 # Being made at this moment by the mission; there again in a moment.
                 return []

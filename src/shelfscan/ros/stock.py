@@ -36,7 +36,7 @@ class StockNode(ShelfscanNode):
         self._bundle = bundle = self.load_store()
         self._store = bundle.store
         self._judged, self._sick = 0, list[Sickness]()
-        self._ledger = open_ledger(self.run_dir, bundle.store.site)
+        self._ledger = open_ledger(self.run_dir, bundle.store.site, self.load_settings())
         self._follower = MapFollower(self._ledger, lambda mission_id: make_projector(bundle, mission_id))
         self._map: beliefs.StockMap | None = None
         self._told: set[tuple[str, str]] = set()

@@ -36,7 +36,7 @@ class WmsBridgeNode(ShelfscanNode):
     def acquire(self) -> None:
         self._bundle = bundle = self.load_store()
         config = self.load_settings()
-        self._ledger = open_ledger(self.run_dir, bundle.store.site)
+        self._ledger = open_ledger(self.run_dir, bundle.store.site, config)
         self._client = make_wms(bundle, self.run_dir, config)
         self._policy = make_policy(config.wms.approval)
         self._wms = config.wms.name

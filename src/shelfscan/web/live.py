@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.ledger_place import LEDGER_FILES, find_ledger, ledger_file
 from shelfscan.bootstrap import make_projector, make_rules
 from shelfscan.bundle import load_bundle
 from shelfscan.config import load_config
@@ -20,7 +20,7 @@ from shelfscan.model.bundle import Bundle
 from shelfscan.model.mission import MissionPhase, Viewpoint
 from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS
 from shelfscan.model.stock import StockMap
-from shelfscan.ports import Event
+from shelfscan.ports import Event, Ledger
 from shelfscan.runinfo import RunInfo, read_run_info
 from shelfscan.stock.project import StockProjector, iso_utc
 from shelfscan.web.schema import LookOut, SyncOut
@@ -73,7 +73,7 @@ class RunView:
         """Raises `BadInput` when it is not a run folder. ``store`` stands in for a bundle that has moved."""
         self.run_dir = run_dir
         self._lock = threading.RLock()
-        self._ledger: SqliteLedger | None = None
+        self._ledger: Ledger | None = None
         self._inode = 0
         self._asked = 0.0
         self._news_at = 0.0
@@ -129,9 +129,9 @@ class RunView:
                 self._ledger = None
 
     def _follow(self) -> None:
-        now, path = self._now, self.run_dir / "ledger.sqlite"
+        now = self._now
         try:
-            inode = path.stat().st_ino
+            inode = ledger_file(self.run_dir).stat().st_ino
         except OSError:
             self.close()
             # Before the first event there is none yet; afterwards, what is shown is the last that was known.
@@ -141,12 +141,12 @@ class RunView:
             self.close()
         try:
             if self._ledger is None:
-                self._ledger = SqliteLedger(path)
+                self._ledger = find_ledger(self.run_dir, wait_s=1.0)
                 if self._seq:
                     self._forget()
                 self._inode = inode
             events = self._ledger.read(after=self._seq)
-        except LedgerError:
+        except (LedgerError, BadInput):
             self.close()
             self._set_gone(True)
             return
@@ -296,7 +296,7 @@ def _mtime(path: Path) -> float:
 
 def _modified(run_dir: Path) -> float:
     """When the ledger was last written, seconds of the epoch."""
-    return max(_mtime(run_dir / n) for n in ("ledger.sqlite", "ledger.sqlite-wal", "run.json"))
+    return max(_mtime(run_dir / n) for n in (*LEDGER_FILES, "run.json"))
 
 
 def _read_json(path: Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -16,7 +16,7 @@ from shelfscan.errors import WmsConflict, WmsError, WmsRateLimited, WmsRejected,
 from shelfscan.model.bundle import Bundle
 from shelfscan.model.gtin import gtin14
 from shelfscan.model.stock import StockMap
-from shelfscan.ports import Event, Ledger
+from shelfscan.ports import Event, Ledger, OneWriter
 from shelfscan.wms import outbox
 from shelfscan.wms.document import BATCH_LINES, CountDocument, CountLine, document_key, line_id
 from shelfscan.wms.observe import observations
@@ -126,8 +126,11 @@ class _Sync:
         answered: list[TaskAnswer] = []
         trouble = ""
         try:
-            with nullcontext() if dry_run else self._client.writer():
+            with ExitStack() as rights:
                 if not dry_run:
+                    if isinstance(self._ledger, OneWriter):
+                        rights.enter_context(self._ledger.writer(self._wms))
+                    rights.enter_context(self._client.writer())
                     self._deliver_all()
                 if self._capabilities.keeps_stock:
                     view = self._patiently(self._pull)
