@@ -162,7 +162,7 @@ class PostgresLedger:
     def _claimed(self, name: str) -> bool:
         """Take the lock, with a number that nobody had before; both over the same line."""
         with self._lock:
-            # For the server, a lock that this session has already is free.
+            # For the server, a lock that this connection holds already is free.
             if self._claim is None:
                 epoch = self._patiently(lambda db: int(db.run(CLAIM, name=name)[0][0]) if _locked(db, name) else 0)
                 self._claim = (name, epoch) if epoch else None

@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from typing import TYPE_CHECKING
@@ -83,8 +84,6 @@ def _begin(parent: int, bundle: Bundle, config: Config) -> None:
 
 
 def _process(frames: FrameBundle) -> tuple[ScanResult, float]:
-    import time
-
     assert _pipeline is not None
     t0 = time.monotonic()
     result = _pipeline.process(frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -121,7 +122,8 @@ def run_direct(
             report(f"{phase} {text}".strip(), len(progress.done) / total)
 
         rules, limits = make_rules(config)
-        # In one process nothing is in flight: a scan is in the ledger before its capture returns.
+        # In one process nothing is in flight: a scan is in the ledger before its capture returns. With workers the clock
+        # says nothing of how long one takes, and none is lost in silence: a worker that dies ends the run.
         runner = MissionRunner(
             plan,
             ledger,
@@ -129,7 +131,7 @@ def run_direct(
             capture,
             clock=lambda: simulator.now_ns,
             wait=pause,
-            rules=replace(rules, max_pending=workers + 1),
+            rules=replace(rules, max_pending=workers + 1, scan_timeout_s=math.inf),
             limits=limits,
             listener=tell,
             battery=lambda: simulator.battery,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from typing import TypeVar
 
 import httpx
@@ -17,19 +18,19 @@ def night_url(system: str) -> str:
     return f"http://{system}-{os.getpid()}.test"
 
 
-class NightLine(FaultyTransport):
+class NightLine(FaultyTransport, ABC):
     """The shared faults, some of them more often, and answers that are JSON and nonsense; what fails is weighed."""
 
     KINDS = (*FaultyTransport.KINDS, "doubled", "late", "late", "nonsense before", "nonsense after")
     #: How often something may be sold just before a request that changes something.
     SALES = 3
 
+    @abstractmethod
     def weigh(self, request: httpx.Request) -> tuple[float, int]:
         """By how much less a request fails than the night says, and how often something may be sold just before it.
 
         Were each of a sync's many requests as likely to fail, hardly one sync would get to its end.
         """
-        raise NotImplementedError
 
     def disturb(self, request: httpx.Request) -> None:
         """What else may happen on the server just before a request."""
