@@ -69,6 +69,10 @@ missing=$(system_packages | tr '\n' ' ')
 if [ "$browser" = yes ] && ! { has chromium && has chromedriver; }; then
   apt_install chromium chromium-driver || say "going on without a browser: the dashboard's browser test will be skipped"
 fi
+# Only where tests are all that a machine is for: the package starts a server that lets people in.
+if [ "$browser" = yes ] && [ "${CI:-}" = true ] && ! [ -x /usr/sbin/sshd ]; then
+  apt_install openssh-server || say "going on without sshd: the tests of SFTP will be skipped"
+fi
 
 # --- Python and ROS: which ----------------------------------------------------------------------------------------------
 python=$(command -v "${PYTHON:-python3}") || die "no ${PYTHON:-python3} here"
