@@ -23,6 +23,7 @@ DOMAIN = 70
 TERMINAL = """
 import json, sys, threading, time
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from shelfscan_msgs.msg import Finding, MissionState
 from std_srvs.srv import Trigger
@@ -34,7 +35,13 @@ phase, findings = [""], []
 node.create_subscription(MissionState, "/shelfscan/mission", lambda m: phase.__setitem__(0, m.phase), latched)
 node.create_subscription(Finding, "/shelfscan/findings", lambda m: findings.append(m.finding_id), many)
 clients = {n: node.create_client(Trigger, "/shelfscan/" + n) for n in ("pause", "resume", "cancel")}
-threading.Thread(target=rclpy.spin, args=(node,), daemon=True).start()
+def spin():
+    try:
+        rclpy.spin(node)
+    except ExternalShutdownException:
+        pass
+spinning = threading.Thread(target=spin, daemon=True)
+spinning.start()
 for line in sys.stdin:
     name, said = line.strip(), {}
     if name in clients:
@@ -46,6 +53,8 @@ for line in sys.stdin:
         said = {"ok": future.result().success, "message": future.result().message}
     print(json.dumps({**said, "phase": phase[0], "findings": findings}), flush=True)
 rclpy.shutdown()
+spinning.join(10)
+node.destroy_node()
 """
 
 
