@@ -48,7 +48,7 @@ def test_the_draw_has_all_kinds_and_nothing_unseen(count: int, seed: int) -> Non
 
 def filled(path: Path, change: dict[str, str], column: str = "counted") -> Path:
     write_plan(path, draw(MAP, BUNDLE, 60, 1), BUNDLE)
-    rows = list(csv.DictReader(path.open()))
+    rows = list(csv.DictReader(path.read_text().splitlines()))
     states = {b.bin_id: b for b in MAP.bins}
     for row in rows:
         row["counted"] = f"{states[row['bin_id']].units:g}"
@@ -63,7 +63,7 @@ def filled(path: Path, change: dict[str, str], column: str = "counted") -> Path:
 
 def test_the_list_does_not_say_what_the_robot_counted(tmp_path: Path) -> None:
     write_plan(tmp_path / "plan.csv", draw(MAP, BUNDLE, 60, 1), BUNDLE)
-    rows = list(csv.DictReader((tmp_path / "plan.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "plan.csv").read_text().splitlines()))
     assert len(rows) == 60
     assert all(r["counted"] == "" and r["product"].startswith("Tea") for r in rows)
     assert not {"units", "status", "confidence"} & set(rows[0])

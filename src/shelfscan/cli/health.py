@@ -70,7 +70,7 @@ def show(
     info = read_run_info(run_dir)
     bundle = load_bundle(store or Path(info.store))
     if not has_ledger(run_dir):
-        raise BadInput(f"{run_dir}: has no ledger; there is nothing to judge")
+        raise BadInput(f"{run_dir}: no ledger.sqlite or ledger.json there; there is nothing to judge")
     ledger = find_ledger(run_dir)
     try:
         measures, sick = check_health(bundle, ledger, info.mission_id)

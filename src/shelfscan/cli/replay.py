@@ -206,7 +206,7 @@ def replay_stored(bundle: Bundle, config: Config, source: Path, run_dir: Path) -
 
     started = time.monotonic()
     if not has_ledger(source):
-        raise BadInput(f"{source}: no ledger there; --stored expects the folder of a run")
+        raise BadInput(f"{source}: no ledger.sqlite or ledger.json there; --stored expects the folder of a run")
     expect_writable(run_dir, folder=True)
     if run_dir.exists() and any(run_dir.iterdir()):
         raise BadInput(f"{run_dir}: exists and is not empty; choose another run folder")

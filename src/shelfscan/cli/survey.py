@@ -62,7 +62,7 @@ def survey(
         lines = read_review(accept, bundle.catalogue)
     else:
         if not has_ledger(run_dir):
-            raise BadInput(f"{run_dir}: no ledger in this run folder")
+            raise BadInput(f"{run_dir}: no ledger.sqlite or ledger.json there; a run folder is expected")
         ledger = find_ledger(run_dir, site=info.site)
         try:
             stored = ledger.read(kinds=["bay_scan"])
