@@ -269,8 +269,13 @@ class _Reader:
                 self.problems.append(f"{self.root / name}: line {line}: bin {row['bin_id']} is planned twice")
             wide, high, deep = (int(self._number(name, line, row, c, 1, whole=True)) for c in counts)
             least = int(self._number(name, line, row, "min_units", 0, whole=True)) if row.get("min_units") else None
+            most = int(self._number(name, line, row, "max_units", 1, whole=True)) if row.get("max_units") else None
             self._planned_at[row["bin_id"]] = line
-            out[row["bin_id"]] = PlanogramLine(row["bin_id"], row["sku"], wide, high, deep, least)
+            planned = PlanogramLine(row["bin_id"], row["sku"], wide, high, deep, least, most)
+            if most is not None and most <= planned.low_at_units:
+                where = f"{self.root / name}: line {line}: max_units"
+                self.problems.append(f"{where} is {most}; expected more than {planned.low_at_units}, at which the bin is low")
+            out[row["bin_id"]] = planned
         return out
 
     def _wms(self) -> tuple[WmsLocation, ...]:
@@ -416,11 +421,16 @@ def save_bundle(
             for p in catalogue.values()
         ],
     )
+    # The column of maxima only where there are any.
+    limits = ("min_units", "max_units") if any(p.max_units is not None for p in planogram.values()) else ("min_units",)
     write_csv(
         root / "planogram.csv",
-        ("bin_id", "sku", "facings_wide", "facings_high", "facings_deep", "min_units"),
+        ("bin_id", "sku", "facings_wide", "facings_high", "facings_deep", *limits),
         [
-            (p.bin_id, p.sku, p.facings_wide, p.facings_high, p.facings_deep, "" if p.min_units is None else p.min_units)
+            (
+                *(p.bin_id, p.sku, p.facings_wide, p.facings_high, p.facings_deep),
+                *("" if (n := getattr(p, name)) is None else n for name in limits),
+            )
             for p in planogram.values()
         ],
     )

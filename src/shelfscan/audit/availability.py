@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from shelfscan.audit.condition import Trouble
 from shelfscan.audit.match import BinMatch, Placed
 from shelfscan.audit.sizes import WrongSize
+from shelfscan.audit.space import SpaceTrouble, Taken, troubles_of_space
 from shelfscan.audit.stale import Verdict
 from shelfscan.audit.tags import BinTag, amount
 from shelfscan.audit.units import ROUGH, Units, UnitsModel, estimate
@@ -75,15 +76,20 @@ def bin_state(
     tops: Sequence[TopLook] = (),
     model: UnitsModel = ROUGH,
     resized: bool = False,
+    taken: Taken | None = None,
 ) -> BinState:
     """The belief about one bin. A bin that was not seen in full is UNSEEN, never empty.
 
     ``stale``: its bay was put up anew, so that nothing of the plan is believed to stand behind what stands there now.
     ``tops``: the looks at what is behind the bin's front row. ``resized``: the product's size is not the catalogue's.
+    ``taken``: columns that a neighbour's goods fill, so that nothing of the bin's own is behind them.
     """
     front = [p for p in match.placed if p.planned]
     strangers = len(front) < len(match.placed)
-    units = estimate(front if stale else match.placed, line, product, tops, model, resized)
+    # A single stranger may hide something; what stands in a bay that was put up anew, or spreads from next door, hides its own.
+    counted = front if stale else [p for p in match.placed if p.planned or not taken or p.column not in taken.columns]
+    units = estimate(counted, line, product, tops, model, resized, len(match.above))
+    facings = len(front) + len(match.above)
     if not look.in_full:
         # What was seen is a lower bound; the interval says the rest is not known.
         return BinState(
@@ -91,10 +97,10 @@ def bin_state(
             sku=line.sku,
             status=BinStatus.UNSEEN,
             misplaced=strangers,
-            facings=len(front),
+            facings=facings,
             units=units.best,
-            units_low=len(front),
-            units_high=line.capacity_units,
+            units_low=facings,
+            units_high=max(line.capacity_units, units.high),
             confidence=1.0,
             tag_price=tag.price if tag else "",
             position=position,
@@ -108,7 +114,7 @@ def bin_state(
         sku=line.sku,
         status=status,
         misplaced=strangers,
-        facings=len(front),
+        facings=facings,
         units=units.best,
         units_low=units.low,
         units_high=units.high,
@@ -189,6 +195,8 @@ def findings_of(
     state: BinState,
     condition: Sequence[Trouble] = (),
     wrong: WrongSize | None = None,
+    taken: Taken | None = None,
+    elsewhere: bool = False,
 ) -> list[Finding]:
     """What a person should know about a bin that was seen in full; one finding a cause."""
     if not look.in_full:
@@ -214,7 +222,15 @@ def findings_of(
         add("out_of_stock", state.confidence, product.price, f"refill, up to {line.capacity_units}")
     elif state.status is BinStatus.LOW:
         add("low", state.confidence, product.price, f"top up, {line.capacity_units - round(state.units)} more fit")
-    strangers = [p for p in match.placed if not p.planned]
+    space: list[SpaceTrouble] = []
+    if state.status is BinStatus.OK and wrong is None:
+        units = Units(state.units, state.units_low, state.units_high, state.units_pmf)
+        space = troubles_of_space(line, product, match, units, taken, elsewhere)
+    for s in space:
+        add(s.kind, s.confidence, s.value, s.suggestion)
+    # Goods that spread from next door are one cause, and told as such.
+    spread = set(taken.columns) if taken and any(s.kind == "wrong_facings" for s in space) else set[int]()
+    strangers = [p for p in match.placed if not p.planned and p.column not in spread]
     if any(p.unnamed for p in match.placed):
         text = f"not in the gallery, or {line.sku} with its side to the front: take it out, turn it, or enrol it"
         add("foreign", FOREIGN_SURE, product.price, text)

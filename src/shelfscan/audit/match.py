@@ -89,10 +89,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class BinMatch:
-    """All taken places of a bin, and how much of its places depth could judge (0..1)."""
+    """All taken places of a bin, and how much of its places depth could judge (0..1).
+
+    ``above``: planned goods on top of the planned rows, which are no places of the plan.
+    """
 
     placed: tuple[Placed, ...]
     judged: float
+    above: tuple[Placed, ...] = ()
 
 
 def bin_of(seen: Seen, places: Sequence[BinPlace], planogram: Planogram) -> BinPlace | None:

@@ -81,19 +81,24 @@ def estimate(
     tops: Iterable[TopLook] = (),
     model: UnitsModel = ROUGH,
     resized: bool = False,
+    above: int = 0,
 ) -> Units:
     """Units of the planned SKU in a bin, from its taken places.
 
     Behind a stranger there may be more of the planned SKU: it hides them, so they count towards the best estimate and
-    the upper end, not towards the lower. ``resized``: the product's size is a correction of the catalogue's.
+    the upper end, not towards the lower. ``resized``: the product's size is a correction of the catalogue's. ``above``: how
+    many are seen on top of the planned rows; behind each there may be more, as deep as the bin is.
     """
     pmf = belief(placed, line, product, tops, model, resized)
+    for _ in range(above):
+        pmf = np.convolve(pmf, np.append(0.0, np.full(line.facings_deep, 1 / line.facings_deep)))
+    most = len(pmf) - 1
     cdf = np.cumsum(pmf)
     best, low, high = (int(np.searchsorted(cdf, q - 1e-9)) for q in (0.5, 0.025, 0.975))
-    least = sum(p.planned for p in placed)
-    low, best = min(max(low, least), line.capacity_units), max(best, least)
+    least = sum(p.planned for p in placed) + above
+    low, best = min(max(low, least), most), max(best, least)
     likely = tuple((n, round(float(p), 4)) for n, p in enumerate(pmf) if p >= 5e-4)
-    return Units(float(min(best, line.capacity_units)), low, max(low, high, best), likely)
+    return Units(float(min(best, most)), low, max(low, high, best), likely)
 
 
 def missing_rows(depth_m: float, line: PlanogramLine, product: Product) -> int:

@@ -108,7 +108,10 @@ def _findings(bundle: Bundle, maps: Sequence[StockMap], lost: Sequence[SuddenLos
 
 
 def _bin(bundle: Bundle, maps: Sequence[StockMap], moved: Mapping[str, Sequence[Moved]], bin_id: str, as_json: bool) -> None:
-    capacity = bundle.planogram[bin_id].capacity_units
+    # A bin may hold more than planned.
+    capacity = max(
+        [bundle.planogram[bin_id].capacity_units, *(b.units_high for m in maps for b in m.bins if b.bin_id == bin_id)]
+    )
     looks = [sighting_of(b, m.mission_id, capacity, m.created_at) for m in maps for b in m.bins if b.bin_id == bin_id]
     known = moved.get(bin_id, ())
     rate = 0.0 if known else rates(maps, moved).get(bin_id, 0.0)
@@ -195,7 +198,8 @@ def forecast(
                 continue
             units, unseen = np.array([1.0]), False
             for b in bins:
-                capacity = bundle.planogram[b].capacity_units
+                full = bundle.planogram[b].capacity_units
+                capacity = max([full, *(state.units_high for _, state in states.get(b, ()))])
                 looks = [sighting_of(state, m.mission_id, capacity, m.created_at) for m, state in states.get(b, ())]
                 belief = believe(looks, moved.get(b, ()), capacity, 0.0 if b in moved else usual.get(b, 0.0), now)
                 units = np.convolve(units, belief.pmf)

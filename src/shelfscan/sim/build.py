@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from shelfscan.sim.packaging import PackSpec, make_packs
 from shelfscan.sim.people import place_people
 from shelfscan.sim.reachability import reachable_bins
 from shelfscan.sim.scene import Scene, SceneTag
+from shelfscan.sim.space import in_other_space
 from shelfscan.sim.stock import MESSINESS, BinTruth, Messiness, stock_store
 from shelfscan.sim.tags import HEIGHT_M, WIDTH_M, price_text, tag_style
 
@@ -97,6 +98,8 @@ def _build(
     all_packs = {**by_sku, **unknown}
     built = as_built(store, plan, by_sku, messy, seed)
     items, truths = stock_store(built.store, built.plan, all_packs, messy, seed, tuple(unknown))
+    items, truths, spaced = in_other_space(built.store, built.plan, all_packs, items, truths, messy, built.stale, seed)
+    plan = {b: replace(line, max_units=spaced[b].max_units) for b, line in plan.items()}
     damage: dict[str, str] = {}
     condition = replace(condition, fallen=max(condition.fallen, messy.fallen_items))
     if condition != Condition():
@@ -125,7 +128,7 @@ def _build(
     effects = Effects(built, wrong, {t.bin_id: t for t in truths})
     _write_truth(root / "truth", scene, there, known, effects, prices, reachable)
     if level or messy != MESSINESS[0]:
-        knobs = asdict(messy) | {"level": level}
+        knobs = messy.knobs() | {"level": level}
         (root / "truth" / "messy.yaml").write_text(yaml.safe_dump(knobs, sort_keys=False))
     (root / "gallery").mkdir()
     ordered = [by_sku[s] for s in sorted(by_sku)]
@@ -267,9 +270,14 @@ def _findings(t: BinTruth, price: str, product: Product) -> list[tuple[object, .
     out: list[tuple[object, ...]] = []
     if t.status != "OK":
         out.append((t.bin_id, t.status.lower(), "shelf", value))
-    if t.misplaced:
+    if t.misplaced and "wrong_facings" not in t.effects:
+        # A neighbour's goods that spread are one cause, told once.
         out.append((t.bin_id, "foreign" if "foreign" in t.effects else "misplaced", "shelf", value))
     out += [(t.bin_id, e, "shelf", "0.00") for e in t.effects if e in ("turned", "pushed_back", "fallen")]
+    if "wrong_facings" in t.effects:
+        out.append((t.bin_id, "wrong_facings", "shelf", value))
+    if "overstocked" in t.effects:
+        out.append((t.bin_id, "overstocked", "shelf", "0.00"))
     if "damaged" in t.effects:
         out.append((t.bin_id, "damaged", "shelf", value))
     if not price:

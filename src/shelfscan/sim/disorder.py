@@ -252,5 +252,5 @@ def load_messiness(level: int, path: Path | None = None, settings: Sequence[str]
 COUNTS = ("people", "trolleys")
 SHARES = (
     "pushed_back_columns", "turned_items", "missing_tags", "wrong_prices", "faced_up_bins", "fallen_items", "stale_bays",
-    "wrong_dimensions", "unknown_products", "dark_aisles", "glare_fraction",
+    "wrong_dimensions", "unknown_products", "dark_aisles", "glare_fraction", "overstocked_bins", "wrong_facings_bins",
 )  # fmt: skip

@@ -39,6 +39,7 @@ def oracle_states(root: Path, front: Sequence[Mapping[str, str]]) -> dict[str, d
             product = replace(product, width_m=pack.width_m, depth_m=pack.depth_m, height_m=pack.height_m)
         pitch = (place.x1_m - place.x0_m) / line.facings_wide
         placed = []
+        above = 0
         for n, row in enumerate(items.get(bin_id, ())):
             x, y, z = (float(v) for v in apply(inverse(place.T_map_face), np.array([float(row[k]) for k in "xyz"])))
             own = packs.get(row["sku"])
@@ -46,15 +47,18 @@ def oracle_states(root: Path, front: Sequence[Mapping[str, str]]) -> dict[str, d
             column = min(line.facings_wide - 1, max(0, int((x - place.x0_m) / pitch)))
             stack = round((z - place.z0_m) / max(0.02, product.height_m) - 0.5)
             planned = row["sku"] == line.sku
+            if planned and stack >= line.facings_high:
+                above += 1
+                continue
             placed.append(
                 Placed(
                     str(n), bin_id, row["sku"], planned, column, min(line.facings_high - 1, max(0, stack)), (x, y, z), 1.0, None
                 )
             )
-        units = estimate(placed, line, product, (), model)
+        units = estimate(placed, line, product, (), model, False, above)
         out[bin_id] = {
             "status": str(status_of(units, line)),
-            "facings": sum(p.planned for p in placed),
+            "facings": sum(p.planned for p in placed) + above,
             "units": units.best,
             "units_low": units.low,
             "units_high": units.high,

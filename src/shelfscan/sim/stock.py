@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,14 @@ class Messiness:
     dark_aisles: float = 0.0
     people: int = 0
     trolleys: int = 0
+    #: Bins that hold more than planned; bins whose product stands on too few facings. Off at every level.
+    overstocked_bins: float = 0.0
+    wrong_facings_bins: float = 0.0
+
+    def knobs(self) -> dict[str, Any]:
+        """Every knob by name; the newest ones only where they are on, so that older stores stay the same bytes."""
+        out = asdict(self)
+        return {k: v for k, v in out.items() if v or k not in ("overstocked_bins", "wrong_facings_bins")}
 
 
 MESSINESS = {
@@ -166,7 +175,7 @@ def _stock_bin(
             stacks[at] = 0
             y = place_y(at, step, FRONT_M) + foreign.depth_m / 2
             items.append(
-                _item(place, foreign, x, min(y, place.depth_m - foreign.depth_m / 2), 0, True, rng, first_id + len(items))
+                item_at(place, foreign, x, min(y, place.depth_m - foreign.depth_m / 2), 0, True, rng, first_id + len(items))
             )
             seen_rows.add(0)
             foreign_front = True
@@ -177,7 +186,7 @@ def _stock_bin(
                 seen_rows.add(row)
                 facings += front
                 counted += 1
-                item, turned = _turned(_item(place, pack, x, y, row, front, rng, first_id + len(items)), pack, messy, rng)
+                item, turned = _turned(item_at(place, pack, x, y, row, front, rng, first_id + len(items)), pack, messy, rng)
                 items.append(item)
                 if turned and front:
                     effects.append("turned")
@@ -190,7 +199,7 @@ def place_y(index: int, step_m: float, front_m: float) -> float:
     return front_m + index * step_m
 
 
-def _item(
+def item_at(
     place: BinPlace, pack: PackSpec, x: float, y: float, row: int, front: bool, rng: np.random.Generator, number: int
 ) -> SceneItem:
     """An item in the face frame, with the little disorder of hands, in ``map``."""

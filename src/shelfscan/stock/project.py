@@ -15,6 +15,7 @@ from shelfscan.audit.condition import troubles
 from shelfscan.audit.confidence import IDENTITY, ConfidenceModel
 from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
 from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
+from shelfscan.audit.space import layers, spread, standing
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
 from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, agree, amount, place_tags
 from shelfscan.audit.units import ROUGH, UnitsModel
@@ -90,6 +91,7 @@ class StockProjector:
             self._places.setdefault(place.gondola_id, []).append(place)
         self._order = {b: n for n, b in enumerate(store.places)}
         self._next_door = next_door(store.places.values(), planogram)
+        self._beside = beside(store.places.values())
         self._known: dict[str, _Face] = {}
         self._usual = usual_of(store.places.values(), planogram, catalogue)
 
@@ -195,7 +197,7 @@ class StockProjector:
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks), c.top) for c in clusters]
         front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
         checks = [c for s in scans for c in s.checks if c.bin_id in here and c.bin_id not in resized]
-        matched = match_face(seen, places, self._planogram, catalogue, front, checks)
+        matched = self._matched(seen, places, catalogue, front, checks, resized)
         tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
         tags = {b: agree(readings) for b, readings in tags_of.items()}
         inside = in_bins(seen, places)
@@ -203,6 +205,10 @@ class StockProjector:
         matched = {**matched, **self._as_seen(places, catalogue, verdict_of, inside, tags_of, front)}
         shifts = self._shifts(places, matched, tags_of)
         looks = _looks(scans, here)
+        # Whose space it is can be said where all of it was seen, by a plan and sizes that hold.
+        unsaid = {p.bin_id for p in places if verdict_of[p.bay_id].stale or not looks.get(p.bin_id, Look()).in_full} | resized
+        taken = spread(places, self._planogram, catalogue, matched, unsaid)
+        strays = {p.bin_id: {q.sku for q in matched[p.bin_id].placed if not q.planned} for p in places}
         checks_of: dict[str, list[PlaceCheck]] = {}
         for c in checks:
             checks_of.setdefault(c.bin_id, []).append(c)
@@ -234,6 +240,7 @@ class StockProjector:
                 tops_of.get(place.bin_id, ()),
                 self._units,
                 line.sku in wrong,
+                taken.get(place.bin_id),
             )
             self.witness(place, match, tops_of.get(place.bin_id, ()))
             if verdict.stale:
@@ -241,7 +248,9 @@ class StockProjector:
                 found = stale_finding(place, look, verdict) + size_finding(place, line, look, wrong.get(line.sku))
             else:
                 condition = troubles(place, line, catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
-                found = findings_of(place, line, product, match, look, tag, state, condition, wrong.get(line.sku))
+                moved = any(line.sku in strays[b] for b in self._beside[place.bin_id])
+                told = (condition, wrong.get(line.sku), taken.get(place.bin_id), moved)
+                found = findings_of(place, line, product, match, look, tag, state, *told)
             if place.bin_id in drifted:
                 found.append(drift_finding(place, look, drifted[place.bin_id]))
             if place.shelf_id in unread:
@@ -250,8 +259,32 @@ class StockProjector:
             found = [self._sure.finding(f, state, match, self._next_door[place.bin_id]) for f in found]
             findings += found
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
-            products += [_product_row(p, place, catalogue) for p in match.placed]
+            products += [_product_row(p, place, catalogue) for p in (*match.placed, *match.above)]
         return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
+
+    def _matched(
+        self,
+        seen: Sequence[Seen],
+        places: Sequence[BinPlace],
+        catalogue: Catalogue,
+        front: FaceFront,
+        checks: Sequence[PlaceCheck],
+        resized: Collection[str],
+    ) -> dict[str, BinMatch]:
+        """Every bin with what stands in its places and, but for bins in ``resized``, above them."""
+        above = layers(seen, places, self._planogram, catalogue, front, resized)
+        apart = {p.key for found in above.values() for p in found}
+        while True:
+            rest = [s for s in seen if s.key not in apart]
+            matched = match_face(rest, places, self._planogram, catalogue, front, checks)
+            matched |= {b: standing(matched[b], found) for b, found in above.items()}
+            held = {(b, p.column, p.row) for b in above for p in matched[b].above}
+            stand = {p.key for b, found in above.items() for p in found if (b, p.column, p.row) in held}
+            if stand == apart:
+                return matched
+            # What stands on nothing is no layer: it is matched like any other box.
+            apart = stand
+            above = {b: tuple(p for p in found if p.key in stand) for b, found in above.items()}
 
     def _as_seen(
         self,
@@ -345,15 +378,19 @@ class StockProjector:
 
 def next_door(places: Iterable[BinPlace], planogram: Planogram) -> dict[str, frozenset[str]]:
     """Per bin, the SKUs planned beside it on the same shelf board, over a border between bays too."""
+    return {b: frozenset(planogram[q].sku for q in near) for b, near in beside(places).items()}
+
+
+def beside(places: Iterable[BinPlace]) -> dict[str, tuple[str, ...]]:
+    """Per bin, the bins beside it on the same shelf board, over a border between bays too."""
     rows: dict[tuple[str, float], list[BinPlace]] = {}
     for p in places:
         rows.setdefault((p.gondola_id, round(p.z0_m, 2)), []).append(p)
-    out: dict[str, frozenset[str]] = {}
+    out: dict[str, tuple[str, ...]] = {}
     for row in rows.values():
         row.sort(key=lambda p: p.x0_m)
         for n, p in enumerate(row):
-            beside = [q for q in row[max(0, n - 1) : n + 2] if q is not p]
-            out[p.bin_id] = frozenset(planogram[q.bin_id].sku for q in beside)
+            out[p.bin_id] = tuple(q.bin_id for q in row[max(0, n - 1) : n + 2] if q is not p)
     return out
 
 

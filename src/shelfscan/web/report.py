@@ -28,6 +28,8 @@ TYPES = {
     "turned": "Turned",
     "fallen": "Fallen",
     "pushed_back": "Pushed back",
+    "wrong_facings": "Wrong facings",
+    "overstocked": "Overstocked",
     "stale_planogram": "Planogram out of date",
     "dimension_mismatch": "Wrong size in the catalogue",
     "layout_drift": "Shelf elsewhere than planned",

@@ -8,6 +8,7 @@ const TYPES = {
   out_of_stock: ["Out of stock", "out"], low: ["Low", "low"], misplaced: ["Misplaced", "foreign"], wrong_price: ["Wrong price", "price"],
   missing_tag: ["Tag missing", "price"], damaged: ["Damaged", "foreign"], near_expiry: ["Near expiry", "low"], turned: ["Turned", "foreign"],
   fallen: ["Fallen", "foreign"], pushed_back: ["Pushed back", "low"],
+  wrong_facings: ["Wrong facings", "foreign"], overstocked: ["Overstocked", "low"],
 };
 const OUTCOMES = {
   equal: "Agree", posted: "Posted", held: "Held for a person", recount: "To be recounted", ignored: "Left alone", pending: "Waiting to be sent",
