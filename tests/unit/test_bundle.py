@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,14 +15,17 @@ from hypothesis import strategies as st
 from shelfscan.bundle import check_bundle, load_bundle, read_map, save_bundle, valid_gtin, write_map
 from shelfscan.errors import BadInput
 from shelfscan.model.bundle import WmsLocation
+from shelfscan.model.catalogue import Product
 from shelfscan.model.grid import OccupancyGrid
+from shelfscan.model.planogram import PlanogramLine
+from shelfscan.model.store import Store
 from shelfscan.paths import default_robot_file
 from shelfscan.sim.layout import make_layout
 from shelfscan.sim.merchandise import catalogue_of, merchandise
 from shelfscan.sim.packaging import make_packs
 
 
-def _write(root: Path) -> tuple[object, ...]:
+def _write(root: Path) -> tuple[Store, dict[str, Product], dict[str, PlanogramLine], OccupancyGrid, tuple[WmsLocation, ...]]:
     layout = make_layout("tiny", 1)
     packs = make_packs(1, 100, "store")
     store, plan = merchandise(layout.store, packs, 1)
@@ -53,6 +57,18 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert set(got.gallery) == set(catalogue)
 
 
+def test_a_planogram_may_have_maxima_and_has_no_column_for_them_otherwise(tmp_path: Path) -> None:
+    store, catalogue, plan, grid, wms = _write(tmp_path)
+    assert "max_units" not in (tmp_path / "planogram.csv").read_text()
+    bin_id, line = next((b, x) for b, x in plan.items() if x.capacity_units > x.low_at_units + 1)
+    plan = {**plan, bin_id: replace(line, max_units=line.low_at_units + 1)}
+    save_bundle(tmp_path, store, catalogue, plan, grid, wms)
+    got = load_bundle(tmp_path).planogram
+    assert dict(got) == plan
+    assert got[bin_id].most_units == line.low_at_units + 1
+    assert all(x.most_units == x.capacity_units for b, x in got.items() if b != bin_id)
+
+
 def _edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -81,6 +97,16 @@ FAULTS = {
         "planogram.csv",
         lambda r: _cell(r / "planogram.csv", 4, "facings_wide", "0"),
         "line 4: facings_wide is '0'",
+    ),
+    "a maximum that is low": (
+        "planogram.csv",
+        lambda r: _maximum(r / "planogram.csv", "1"),
+        "max_units is 1; expected more than",
+    ),
+    "a maximum that is no number": (
+        "planogram.csv",
+        lambda r: _maximum(r / "planogram.csv", "many"),
+        "max_units is 'many'",
     ),
     "unknown sku": (
         "planogram.csv",
@@ -116,6 +142,12 @@ FAULTS = {
     "bad map": ("map.pgm", lambda r: (r / "map.pgm").write_text("nonsense"), "missing or unreadable"),
     "file gone": ("catalogue.csv", lambda r: (r / "catalogue.csv").unlink(), "missing"),
 }
+
+
+def _maximum(path: Path, value: str) -> None:
+    """Give the first bin a maximum, and the others none."""
+    head, first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([head + ",max_units", f"{first},{value}", *(r + "," for r in rest)]) + "\n")
 
 
 def _cut_heads(path: Path) -> None:

@@ -114,6 +114,27 @@ def test_a_missing_column_is_named(perfect: Path, tmp_path: Path) -> None:
         score_run(perfect, truth)
 
 
+@pytest.mark.parametrize("kind", ["wrong_facings", "overstocked"])
+def test_each_kind_of_finding_has_its_own_precision_and_recall(perfect: Path, tmp_path: Path, kind: str) -> None:
+    truth = tmp_path / "truth"
+    shutil.copytree(TRUTH, truth)
+    ids = [r["bin_id"] for r in rows(truth / "bins.csv")]
+    with (truth / "findings.csv").open("a") as f:
+        f.writelines(f"{b},{kind},shelf,1.00\n" for b in ids[:3])
+    for n in (0, 1, 7):
+        change(perfect, n, findings=[f"{ids[n]}/{kind}"])
+    data = json.loads((perfect / "stock_map.json").read_text())
+    said = {n: {"bin_id": ids[n], "type": kind, "alarm": n == 0} for n in (0, 1, 7)}
+    (perfect / "stock_map.json").write_text(json.dumps({**data, "findings": list(said.values())}))
+    s = score_run(perfect, truth)
+    assert s["findings"][kind] == {"precision": pytest.approx(2 / 3, abs=1e-4), "recall": pytest.approx(2 / 3, abs=1e-4)}
+    # What is only to be checked is no alarm, right or wrong.
+    assert s["alarms"][kind] == {"precision": 1.0, "recall": pytest.approx(1 / 3, abs=1e-4)}
+    assert s["false_alarms_per_1000"] == 0.0 and s["false_findings_per_1000"] > 0
+    # A shelf that is blamed for wrong facings is rightly blamed.
+    assert s["verdict_accuracy"] == (1.0 if kind == "wrong_facings" else None)
+
+
 def test_what_is_there_and_was_never_said_is_a_recall_of_nought(perfect: Path, tmp_path: Path) -> None:
     truth = tmp_path / "truth"
     shutil.copytree(TRUTH, truth)

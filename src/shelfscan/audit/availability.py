@@ -219,9 +219,9 @@ def findings_of(
         )
 
     if state.status is BinStatus.OUT_OF_STOCK:
-        add("out_of_stock", state.confidence, product.price, f"refill, up to {line.capacity_units}")
+        add("out_of_stock", state.confidence, product.price, f"refill, up to {line.most_units}")
     elif state.status is BinStatus.LOW:
-        add("low", state.confidence, product.price, f"top up, {line.capacity_units - round(state.units)} more fit")
+        add("low", state.confidence, product.price, f"top up, {line.most_units - round(state.units)} more fit")
     space: list[SpaceTrouble] = []
     if state.status is BinStatus.OK and wrong is None:
         units = Units(state.units, state.units_low, state.units_high, state.units_pmf)

@@ -40,10 +40,10 @@ BOX_ALONE = 0.6
 BESIDE_M = 0.05
 #: A spread item's middle is inside the bin by this share of its width, and as far from the neighbour's last column.
 INSIDE, APART = 0.35, 0.6
-#: Chance leaves columns bare beside full ones less often than this, or nothing is told.
-SELDOM = 0.02
+#: Chance leaves columns bare beside full ones less often than this, or nothing is told: a store has hundreds of bins.
+SELDOM = 0.002
 #: Columns are full when the lower end of the interval is this share of what they hold.
-FULL = 0.8
+FULL = 0.9
 #: A bare column that depth shows to be bare, and one in which nothing is seen.
 BARE_SEEN, BARE = 0.9, 0.75
 #: Of a surplus' price, what a month of it costs: a quarter of it a year.

@@ -52,7 +52,7 @@ def signals_of(
         sure = min(s.confidence for s in seen)
         short = [s for s in seen if s.status in (BinStatus.OUT_OF_STOCK, BinStatus.LOW)]
         if short and sure >= SURE:
-            room = sum(max(0, planogram[s.bin_id].capacity_units - round(s.units)) for s in short)
+            room = sum(max(0, planogram[s.bin_id].most_units - round(s.units)) for s in short)
             there = int(backroom.get(x.sku, 0.0))
             if there > 0 and room > 0:
                 units = min(room, there)
