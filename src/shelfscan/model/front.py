@@ -18,6 +18,8 @@ WINDOW_X, WINDOW_Z = 0.30, (0.15, 0.65)
 FOOT_M = 0.012
 #: A surface is what this share of the measured cells agree on, within the spread.
 SURFACE_SHARE, SPREAD_M = 0.5, 0.035
+#: A row of an item is seen when this share of its cells is measured; its depth may be off by so much before and behind.
+SEEN_ROW, BEFORE_M, BEHIND_M = 0.3, 0.04, 0.03
 #: A look counts by one over the square of this and of how far aside (and half as much: above or below) its camera was.
 SQUARE_M = 0.3
 
@@ -119,3 +121,25 @@ def place_surface(front: FaceFront, product: Product, x_m: float, foot_m: float)
         return math.nan, known
     start = int(narrow[0])
     return float(np.median(values[start : start + need])), known
+
+
+def seen_top(front: FaceFront, product: Product, x_m: float, foot_m: float, upto_m: float, depth_m: float) -> float | None:
+    """How high an item with its front at ``depth_m`` reaches above its foot, metres; None where its upper end is not seen.
+
+    Depth knows where a point is, so from above an item's top side does not make it higher, as it makes its box. The end is
+    seen where the rows above it are measured and lie behind the item. Rows are `FRONT_Z_M` high, and so is the uncertainty.
+    """
+    half = max(0.01, WINDOW_X * product.width_m)
+    first, _ = _cells(foot_m, upto_m, FRONT_Z_M)
+    last: int | None = None
+    for n, row in enumerate(front.window(x_m - half, x_m + half, foot_m, upto_m)):
+        known = row[np.isfinite(row)]
+        if len(known) < max(1, SEEN_ROW * len(row)):
+            continue
+        beyond = known >= depth_m + product.depth_m + BEHIND_M
+        mine = (known > depth_m - BEFORE_M) & ~beyond
+        if 2 * mine.sum() >= len(known):
+            last = n
+        elif last is not None:
+            return (first + last + 1) * FRONT_Z_M - foot_m if n == last + 1 and 2 * beyond.sum() >= len(known) else None
+    return None
