@@ -200,6 +200,10 @@ def _height(product: Product, measured: Sequence[Height]) -> WrongSize | None:
     if not measured:
         return None
     said = product.height_m
+    level = [h for h in measured if h.bare_m == h.whole_m]
+    if len(level) >= LEAST_LOOKS:
+        # From below no top side is seen, and there is nothing to take off.
+        measured = level
     whole, bare = (sorted(m / said for m in side) for side in ([h.whole_m for h in measured], [h.bare_m for h in measured]))
     a, b = statistics.median(whole), statistics.median(bare)
     spread = whole[len(whole) * 3 // 4] - whole[len(whole) // 4]
