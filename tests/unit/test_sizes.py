@@ -118,6 +118,30 @@ def test_depth_clears_goods_whose_boxes_are_cut() -> None:
     assert told(TRUE, [scan(0.75)], standing()) == {}
 
 
+def test_a_front_that_goes_on_above_a_box_clears_it_where_no_end_is_seen() -> None:
+    depth = standing().depth_m.copy()
+    depth[depth > 0.4] = np.nan
+    # What is lower than two of depth's rows cannot be cleared.
+    high = {sku for sku, product in TRUE.items() if product.height_m * 0.28 > 0.04}
+    assert len(high) > 10
+    assert high <= set(told(TRUE, [scan(0.72)]))
+    assert not high & set(told(TRUE, [scan(0.72)], FaceFront(depth)))
+
+
+def test_of_two_flavours_it_is_the_one_that_is_planned() -> None:
+    """The sibling's name is a hair's breadth ahead; a stranger's far ahead is another matter."""
+    wrong = {**TRUE, "S4": replace(TRUE["S4"], height_m=TRUE["S4"].height_m / 1.4)}
+
+    def named(ahead: float) -> BayScan:
+        seen = scan()
+        others = (Candidate("S20", 0.9), Candidate("S4", round(0.9 - ahead, 3)))
+        here = [replace(o, candidates=others) if o.candidates[0].sku == "S4" else o for o in seen.observations]
+        return replace(seen, observations=tuple(here))
+
+    assert set(told(wrong, [named(0.01)])) == {"S4"}
+    assert told(wrong, [named(0.3)]) == {}
+
+
 def test_a_store_without_a_rule_is_not_held_to_one() -> None:
     """Columns of any width and rows of any number say nothing of the goods."""
     loose = {b: replace(line, facings_deep=1 + n % 6) for n, (b, line) in enumerate(PLAN.items())}

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shelfscan.model.catalogue import Catalogue, Product
-from shelfscan.model.front import FaceFront, seen_top
+from shelfscan.model.front import FaceFront, goes_on, seen_top
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import FRONT_Z_M, BayScan, Observation
 from shelfscan.model.store import BinPlace
@@ -34,6 +34,8 @@ WRONG_BY = 0.19
 LEAST_M = 0.016
 #: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
 LIKE, FOOT_M, AGREE = 0.5, 0.03, 0.1
+#: Names this near in likeness are not told apart.
+TIE_WITHIN = 0.05
 #: Higher than said: without their tops boxes must still be higher, and may differ more (tops do); a low item's single box tells
 #: nothing. Lower than said: a single box must be lower still, and tops must not be what makes the difference.
 HIGHER_BARE, HIGHER_AGREE, LOW_M = 1.09, 0.3, 0.12
@@ -67,11 +69,15 @@ class Usual:
 
 @dataclass(frozen=True, slots=True)
 class Height:
-    """One look at an item's height, metres: its box, the box without the top side, and by depth where that shows it."""
+    """One look at an item's height, metres: its box, the box without the top side, and by depth where that shows it.
+
+    ``cut``: above the box the item's front goes on, up to where it should.
+    """
 
     whole_m: float
     bare_m: float
     depth_m: float | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +161,23 @@ def _measured(
         for o in scan.observations:
             if o.gondola_id != gondola_id or not o.candidates or o.candidates[0].score < LIKE or o.head not in eyes:
                 continue
-            here = [p for p in of_sku.get(o.candidates[0].sku, ()) if _stands_in(o, p)]
-            if here:
-                product = catalogue[o.candidates[0].sku]
-                measured = _heights(o, here[0], product, eyes[o.head])
-                if measured is not None and 1 / MOST < measured[0] / product.height_m < MOST:
-                    p = here[0]
-                    # Where goods are stacked, what reaches higher is the next one.
-                    single = planogram[p.bin_id].facings_high == 1
-                    top = seen_top(front, product, o.face_m[0], p.z0_m, p.z1_m, o.face_m[1]) if single else None
-                    heights.setdefault(product.sku, []).append(Height(*measured, top))
-                widths.setdefault(product.sku, []).append(o.size_m[0])
+            # Flavours of one brand differ in a word: of names that are alike the one that is planned there.
+            alike = [c.sku for c in o.candidates if c.score >= o.candidates[0].score - TIE_WITHIN]
+            here = [(s, q) for s in alike for q in of_sku.get(s, ()) if _stands_in(o, q)]
+            if not here:
+                continue
+            sku, p = here[0]
+            product = catalogue[sku]
+            measured = _heights(o, p, product, eyes[o.head])
+            if measured is not None and 1 / MOST < measured[0] / product.height_m < MOST:
+                x, y = o.face_m[0], o.face_m[1]
+                # Where goods are stacked, what reaches higher is the next one.
+                single = planogram[p.bin_id].facings_high == 1
+                top = seen_top(front, product, x, p.z0_m, p.z1_m, y) if single else None
+                end = p.z0_m + product.height_m
+                cut = goes_on(front, product, x, p.z0_m + measured[0] + FRONT_Z_M, end, y)
+                heights.setdefault(sku, []).append(Height(*measured, top, cut))
+            widths.setdefault(sku, []).append(o.size_m[0])
     return heights, widths
 
 
@@ -222,7 +234,8 @@ def _height(product: Product, measured: Sequence[Height]) -> WrongSize | None:
         return WrongSize(product.sku, "height_m", said, round(likely * said, 3), SEEN)
     # What is cut short by a board or a picture's border looks lower, too, but not from every side.
     lower = a < (LOWER_ONCE if once else 1 - WRONG_BY) and a - b < LOWER_BARE and spread < AGREE
-    if lower and not (by_depth is not None and by_depth > 1 - WRONG_BY / 2):
+    cleared = by_depth > 1 - WRONG_BY / 2 if by_depth is not None else 2 * sum(h.cut for h in measured) >= len(measured)
+    if lower and not cleared:
         return WrongSize(product.sku, "height_m", said, round(a * said, 3), SEEN)
     return None
 

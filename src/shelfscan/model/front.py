@@ -20,6 +20,8 @@ FOOT_M = 0.012
 SURFACE_SHARE, SPREAD_M = 0.5, 0.035
 #: A row of an item is seen when this share of its cells is measured; its depth may be off by so much before and behind.
 SEEN_ROW, BEFORE_M, BEHIND_M = 0.3, 0.04, 0.03
+#: Fewer measured cells than this are no front.
+LEAST_CELLS = 3
 #: A look counts by one over the square of this and of how far aside (and half as much: above or below) its camera was.
 SQUARE_M = 0.3
 
@@ -143,3 +145,11 @@ def seen_top(front: FaceFront, product: Product, x_m: float, foot_m: float, upto
         elif last is not None:
             return (first + last + 1) * FRONT_Z_M - foot_m if n == last + 1 and 2 * beyond.sum() >= len(known) else None
     return None
+
+
+def goes_on(front: FaceFront, product: Product, x_m: float, z0_m: float, z1_m: float, depth_m: float) -> bool:
+    """Whether an item's front is seen between two heights: half of what is measured there lies at its depth."""
+    half = max(0.01, WINDOW_X * product.width_m)
+    window = front.window(x_m - half, x_m + half, z0_m, z1_m)
+    known = window[np.isfinite(window)]
+    return len(known) >= LEAST_CELLS and 2 * (np.abs(known - depth_m) < BEFORE_M).sum() >= len(known)
