@@ -189,13 +189,13 @@ class StockProjector:
         heights = _shelf_heights(scans, gid)
         places = on_shelves(places, heights)
         scans = registered(scans, gid, places)
-        wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual)
+        front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
+        wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual, front)
         catalogue = corrected(self._catalogue, wrong)
         # What was looked up at planned places was cut out with the catalogue's size.
         resized = {p.bin_id for p in places if self._planogram[p.bin_id].sku in wrong}
         clusters = [c for c in fuse(scans) if c.gondola_id == gid]
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks), c.top) for c in clusters]
-        front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
         checks = [c for s in scans for c in s.checks if c.bin_id in here and c.bin_id not in resized]
         matched = self._matched(seen, places, catalogue, front, checks, resized)
         tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
