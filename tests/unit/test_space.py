@@ -13,7 +13,7 @@ from shelfscan.audit.availability import CELLS, Look, bin_state, findings_of
 from shelfscan.audit.confidence import UNTRIED, ConfidenceModel
 from shelfscan.audit.match import BinMatch, Placed, Seen
 from shelfscan.audit.sizes import WrongSize
-from shelfscan.audit.space import CARRYING, SELDOM, Taken, layers, spread, standing, troubles_of_space
+from shelfscan.audit.space import CARRYING, SELDOM, Taken, layers, match_layers, spread, standing, troubles_of_space
 from shelfscan.audit.units import Units, estimate
 from shelfscan.model.catalogue import Product
 from shelfscan.model.detections import Candidate
@@ -207,6 +207,12 @@ def test_overstocked_is_by_the_lower_end_of_the_interval_alone(most: int, low: i
         assert f"take {low - most} or more" in t.suggestion
 
 
+def test_what_is_brought_to_a_bin_stays_below_its_maximum() -> None:
+    line = replace(PLAN["B"], max_units=8)
+    assert told(match(B, None, None, None), line)["out_of_stock"].suggestion == "refill, up to 8"
+    assert told(match(B, "BOX", "BOX", "BOX", depth_m=0.37), line)["low"].suggestion == "top up, 5 more fit"
+
+
 def test_without_a_maximum_what_fits_is_no_surplus() -> None:
     full = Units(15.0, 15, 15, ((15, 1.0),))
     assert told(match(B, "BOX", "BOX", "BOX"), units=full) == {}
@@ -273,6 +279,17 @@ def test_a_layer_needs_room_below_the_board_and_something_to_stand_on() -> None:
     assert standing(match(B, "BOX", "JAR", "BOX"), extra).above == ()
     twice = (*extra, replace(extra[0], key="again", confidence=0.1))
     assert [p.key for p in standing(match(B, "BOX", "BOX", "BOX"), twice).above] == ["u1"]
+
+
+def test_a_box_is_counted_once_as_a_layer_or_as_before() -> None:
+    goods = [s.seen for s in match(B, "BOX", "BOX", "BOX").placed if s.seen]
+    both = match_layers([*goods, upper(1)], [B, J], PLAN, CATALOGUE, STACKED)
+    assert ([p.key for p in both["B"].placed], [p.key for p in both["B"].above]) == (["B00", "B10", "B20"], ["u1"])
+    # Without a layer a box so high counts for the place below it, as it does where layers are left out.
+    hole = wall(float("nan"), float("nan"))
+    kept = match_layers([upper(1)], [B, J], PLAN, CATALOGUE, hole)
+    assert kept == match_layers([upper(1)], [B, J], PLAN, CATALOGUE, hole, (), ("B",))
+    assert [p.key for p in kept["B"].placed] == ["u1"] and kept["B"].above == ()
 
 
 def test_goods_stacked_beside_a_bare_column_want_spreading_and_not_taking_out() -> None:

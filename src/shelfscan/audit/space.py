@@ -21,11 +21,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from shelfscan.audit.match import KNOWN_ALONE, MISFIT, BinMatch, Placed, Seen, bin_of
+from shelfscan.audit.match import KNOWN_ALONE, MISFIT, BinMatch, Placed, Seen, bin_of, match_face
 from shelfscan.audit.units import Units, missing_rows
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.front import FaceFront, place_surface
 from shelfscan.model.planogram import Planogram, PlanogramLine, emptied_by_chance
+from shelfscan.model.scan import PlaceCheck
 from shelfscan.model.store import BinPlace
 
 #: A box above the planned rows must look so much like what is planned, and like nothing else by that much more.
@@ -130,6 +131,29 @@ def standing(match: BinMatch, above: Sequence[Placed]) -> BinMatch:
             rows.add((p.column, p.row))
             out.setdefault((p.column, p.row), p)
     return replace(match, above=tuple(out.values()))
+
+
+def match_layers(
+    seen: Sequence[Seen],
+    places: Sequence[BinPlace],
+    planogram: Planogram,
+    catalogue: Catalogue,
+    front: FaceFront,
+    checks: Sequence[PlaceCheck] = (),
+    leave: Collection[str] = (),
+) -> dict[str, BinMatch]:
+    """Every bin of one face with what stands in its places and, but for bins in ``leave``, above them."""
+    above = layers(seen, places, planogram, catalogue, front, leave)
+    while True:
+        apart = {p.key for found in above.values() for p in found}
+        matched = match_face([s for s in seen if s.key not in apart], places, planogram, catalogue, front, checks)
+        matched |= {b: standing(matched[b], found) for b, found in above.items()}
+        held = {(b, p.column, p.row) for b in above for p in matched[b].above}
+        stand = {b: tuple(p for p in found if (b, p.column, p.row) in held) for b, found in above.items()}
+        if stand == above:
+            return matched
+        # What stands on nothing is no layer: it is matched like any other box.
+        above = stand
 
 
 def spread(

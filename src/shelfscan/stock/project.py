@@ -13,9 +13,9 @@ import numpy as np
 from shelfscan.audit.availability import Look, bin_state, drift_finding, findings_of, size_finding, stale_finding
 from shelfscan.audit.condition import troubles
 from shelfscan.audit.confidence import IDENTITY, ConfidenceModel
-from shelfscan.audit.match import BinMatch, Placed, Seen, match_face
+from shelfscan.audit.match import BinMatch, Placed, Seen
 from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
-from shelfscan.audit.space import layers, spread, standing
+from shelfscan.audit.space import match_layers, spread
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
 from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, agree, amount, place_tags
 from shelfscan.audit.units import ROUGH, UnitsModel
@@ -197,7 +197,7 @@ class StockProjector:
         clusters = [c for c in fuse(scans) if c.gondola_id == gid]
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks), c.top) for c in clusters]
         checks = [c for s in scans for c in s.checks if c.bin_id in here and c.bin_id not in resized]
-        matched = self._matched(seen, places, catalogue, front, checks, resized)
+        matched = match_layers(seen, places, self._planogram, catalogue, front, checks, resized)
         tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
         tags = {b: agree(readings) for b, readings in tags_of.items()}
         inside = in_bins(seen, places)
@@ -261,30 +261,6 @@ class StockProjector:
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
             products += [_product_row(p, place, catalogue) for p in (*match.placed, *match.above)]
         return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
-
-    def _matched(
-        self,
-        seen: Sequence[Seen],
-        places: Sequence[BinPlace],
-        catalogue: Catalogue,
-        front: FaceFront,
-        checks: Sequence[PlaceCheck],
-        resized: Collection[str],
-    ) -> dict[str, BinMatch]:
-        """Every bin with what stands in its places and, but for bins in ``resized``, above them."""
-        above = layers(seen, places, self._planogram, catalogue, front, resized)
-        apart = {p.key for found in above.values() for p in found}
-        while True:
-            rest = [s for s in seen if s.key not in apart]
-            matched = match_face(rest, places, self._planogram, catalogue, front, checks)
-            matched |= {b: standing(matched[b], found) for b, found in above.items()}
-            held = {(b, p.column, p.row) for b in above for p in matched[b].above}
-            stand = {p.key for b, found in above.items() for p in found if (b, p.column, p.row) in held}
-            if stand == apart:
-                return matched
-            # What stands on nothing is no layer: it is matched like any other box.
-            apart = stand
-            above = {b: tuple(p for p in found if p.key in stand) for b, found in above.items()}
 
     def _as_seen(
         self,
