@@ -128,6 +128,13 @@ def test_a_front_that_goes_on_above_a_box_clears_it_where_no_end_is_seen() -> No
     assert not high & set(told(TRUE, [scan(0.72)], FaceFront(depth)))
 
 
+def test_another_size_of_the_same_design_is_no_slip_in_the_catalogue() -> None:
+    seen = scan(0.72)
+    small = replace(seen, observations=tuple(replace(o, size_m=(0.72 * o.size_m[0], o.size_m[1])) for o in seen.observations))
+    assert told(TRUE, [seen]) != {}
+    assert told(TRUE, [small]) == {}
+
+
 def test_of_two_flavours_it_is_the_one_that_is_planned() -> None:
     """The sibling's name is a hair's breadth ahead; a stranger's far ahead is another matter."""
     wrong = {**TRUE, "S4": replace(TRUE["S4"], height_m=TRUE["S4"].height_m / 1.4)}

@@ -34,18 +34,20 @@ WRONG_BY = 0.19
 LEAST_M = 0.016
 #: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
 LIKE, FOOT_M, AGREE = 0.5, 0.03, 0.1
+#: Height and width that are off by the same factor, within this.
+SCALED = 0.08
 #: Names this near in likeness are not told apart.
 TIE_WITHIN = 0.05
 #: Higher than said: without their tops boxes must still be higher, and may differ more (tops do); a low item's single box tells
 #: nothing. Lower than said: a single box must be lower still, and tops must not be what makes the difference.
-HIGHER_BARE, HIGHER_AGREE, LOW_M = 1.09, 0.3, 0.12
+HIGHER_BARE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 0.3, 0.12, 0.025
 LOWER_ONCE, LOWER_BARE = 0.76, 0.13
 #: A box this many times higher or lower than its item is two items' or a part of one.
 MOST = 1.75
 #: An item's head this much below the board above is seen.
 CLEAR_M = 0.02
-#: Fewer boxes than this measure nothing.
-LEAST_LOOKS = 2
+#: Fewer boxes than this measure nothing, and so many that agree are not all off by chance.
+LEAST_LOOKS, MANY = 2, 4
 #: A store's usual range, widened by this: column width over item width, and rows of goods that would still fit.
 PITCH_SLACK, ROWS_SLACK = 0.06, 0.25
 #: Air between two rows.
@@ -125,7 +127,7 @@ def wrong_sizes(
         line = planogram[place.bin_id]
         product = catalogue[line.sku]
         for found in (
-            _height(product, heights.get(line.sku, [])),
+            _height(product, heights.get(line.sku, []), widths.get(line.sku, [])),
             _width(product, place, line.facings_wide, widths.get(line.sku, []), usual),
             _depth(product, place, line.facings_deep, usual),
         ):
@@ -208,7 +210,7 @@ def _heights(o: Observation, place: BinPlace, product: Product, eye: tuple[float
     return height, (height - max(0.0, eye_z_m - place.z0_m) * r) / (1 - r)
 
 
-def _height(product: Product, measured: Sequence[Height]) -> WrongSize | None:
+def _height(product: Product, measured: Sequence[Height], widths: Sequence[float]) -> WrongSize | None:
     if not measured:
         return None
     said = product.height_m
@@ -224,11 +226,14 @@ def _height(product: Product, measured: Sequence[Height]) -> WrongSize | None:
     once = len(measured) < LEAST_LOOKS
     if abs(a - 1) * said < LEAST_M:
         return None
-    # One look of a low item is often a look at two of them.
+    if widths and abs(statistics.median(widths) / product.width_m / a - 1) < SCALED:
+        return None  # larger or smaller as a whole: another size of the same design, and no slip in the catalogue
     bare_higher = b > (1 + WRONG_BY if once else HIGHER_BARE)
     if by_depth is not None:
         bare_higher = by_depth > 1 + WRONG_BY and (by_depth - 1) * said > FRONT_Z_M
-    if a > 1 + WRONG_BY and bare_higher and spread < HIGHER_AGREE and not (once and said < LOW_M):
+    # One look of a low item is often a look at two of them, and its box is off by a centimetre or two.
+    doubted = said < LOW_M and by_depth is None and (once or (len(measured) < MANY and (a - 1) * said < LOW_LEAST_M))
+    if a > 1 + WRONG_BY and bare_higher and spread < HIGHER_AGREE and not doubted:
         # Depth's rows are too coarse for more than a word on which of the boxes' two heights it is.
         likely = max(a - (a - b) / 2, min(a, by_depth - FRONT_Z_M / 2 / said)) if by_depth is not None else (a + b) / 2
         return WrongSize(product.sku, "height_m", said, round(likely * said, 3), SEEN)
@@ -248,9 +253,12 @@ def _width(product: Product, place: BinPlace, wide: int, measured: Sequence[floa
         low, middle, high = usual.pitch
         planned = pitch / middle if not low <= pitch <= high else None
     if planned is not None and abs(planned - 1) > WRONG_BY / 2:
-        if seen is not None and abs(seen / planned - 1) > WRONG_BY:
-            return None  # two witnesses that contradict each other
-        return WrongSize(product.sku, "width_m", product.width_m, round(planned * product.width_m, 3), BOTH if seen else ALONE)
+        if seen is not None and abs(seen - 1) < abs(seen - planned):
+            return None  # the boxes side with the catalogue
+        agreed = seen is not None and abs(seen / planned - 1) <= WRONG_BY
+        return WrongSize(
+            product.sku, "width_m", product.width_m, round(planned * product.width_m, 3), BOTH if agreed else ALONE
+        )
     return None
 
 

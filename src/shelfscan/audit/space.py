@@ -124,7 +124,7 @@ def _layer(s: Seen, place: BinPlace, line: PlanogramLine, product: Product, fron
 
 def standing(match: BinMatch, above: Sequence[Placed]) -> BinMatch:
     """A bin's match with those of ``above`` that stand on something; one a place, the surest."""
-    rows = {(p.column, p.row) for p in match.placed if p.planned}
+    rows = {(p.column, p.row) for p in match.placed if p.planned and p.down is None}
     out: dict[tuple[int, int], Placed] = {}
     for p in sorted(above, key=lambda p: (p.row, -p.confidence, p.key)):
         if (p.column, p.row - 1) in rows:

@@ -14,12 +14,16 @@ from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M, UNKNOWN_MM, FrontGrid
 
 #: Middle part of a column, and of an item's height, whose depth is looked at; the neck of a bottle is left out.
 WINDOW_X, WINDOW_Z = 0.30, (0.15, 0.65)
+#: ... and beside what stands before it.
+WIDE_X = 0.45
 #: Nearer to the shelf's surface than this its own edge is seen.
 FOOT_M = 0.012
 #: A surface is what this share of the measured cells agree on, within the spread.
 SURFACE_SHARE, SPREAD_M = 0.5, 0.035
 #: A row of an item is seen when this share of its cells is measured; its depth may be off by so much before and behind.
 SEEN_ROW, BEFORE_M, BEHIND_M = 0.3, 0.04, 0.03
+#: A board's edge and its tags are nearer than this, goods are not.
+EDGE_M = 0.004
 #: Fewer measured cells than this are no front.
 LEAST_CELLS = 3
 #: A look counts by one over the square of this and of how far aside (and half as much: above or below) its camera was.
@@ -103,15 +107,18 @@ class _Look:
         support[mine] += np.where(same, other.weight[theirs], 0.0)
 
 
-def place_surface(front: FaceFront, product: Product, x_m: float, foot_m: float) -> tuple[float, float]:
+def place_surface(
+    front: FaceFront, product: Product, x_m: float, foot_m: float, beyond_m: float = -math.inf
+) -> tuple[float, float]:
     """The front-most surface in a place: its depth behind the front plane in metres, and the measured share of cells.
 
-    NaN when nothing was measured, or no surface holds enough of what was (scattered matches of a bare shelf back).
+    NaN when nothing was measured, or no surface holds enough of what was (scattered matches of a bare shelf back). What is
+    nearer than ``beyond_m`` belongs to something else that stands before the place; then its sides are looked at too.
     """
-    half = max(0.01, WINDOW_X * product.width_m)
+    half = max(0.01, (WINDOW_X if beyond_m == -math.inf else WIDE_X) * product.width_m)
     z0, z1 = (foot_m + s * product.height_m for s in WINDOW_Z)
     window = front.window(x_m - half, x_m + half, max(z0, foot_m + FOOT_M), z1)
-    values = np.sort(window[np.isfinite(window)])
+    values = np.sort(window[np.isfinite(window) & (window > beyond_m)])
     if len(values) == 0:
         return math.nan, 0.0
     known = len(values) / window.size
@@ -151,5 +158,7 @@ def goes_on(front: FaceFront, product: Product, x_m: float, z0_m: float, z1_m: f
     """Whether an item's front is seen between two heights: half of what is measured there lies at its depth."""
     half = max(0.01, WINDOW_X * product.width_m)
     window = front.window(x_m - half, x_m + half, z0_m, z1_m)
-    known = window[np.isfinite(window)]
-    return len(known) >= LEAST_CELLS and 2 * (np.abs(known - depth_m) < BEFORE_M).sum() >= len(known)
+    # Not the edge of the board above.
+    known = window[np.isfinite(window) & (window > EDGE_M)]
+    here = np.abs(known - depth_m) < BEFORE_M
+    return len(known) >= max(LEAST_CELLS, SEEN_ROW * window.size) and 2 * int(here.sum()) >= len(known)

@@ -247,7 +247,7 @@ class StockProjector:
                 state = replace(state, confidence=round(state.confidence * STALE_SURE, 3))
                 found = stale_finding(place, look, verdict) + size_finding(place, line, look, wrong.get(line.sku))
             else:
-                condition = troubles(place, line, catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
+                condition = troubles(place, line, catalogue, match, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
                 moved = any(line.sku in strays[b] for b in self._beside[place.bin_id])
                 told = (condition, wrong.get(line.sku), taken.get(place.bin_id), moved)
                 found = findings_of(place, line, product, match, look, tag, state, *told)
@@ -432,6 +432,7 @@ def _product_row(p: Placed, place: BinPlace, catalogue: Catalogue) -> PlacedProd
     product = catalogue.get(p.sku)
     behind = product.depth_m / 2 if product else 0.03
     x, y, z = p.face_m
-    centre = apply(place.T_map_face, np.array([x, y + behind, z]))
+    middle = p.down.centre(place.z0_m) if p.down is not None else (x, y + behind, z)
+    centre = apply(place.T_map_face, np.array(middle))
     position = (round(float(centre[0]), 4), round(float(centre[1]), 4), round(float(centre[2]), 4))
     return PlacedProduct(p.key, place.bin_id, p.sku, position, p.confidence)
