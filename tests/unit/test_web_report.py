@@ -12,7 +12,7 @@ import pytest
 
 import shelfscan.web
 from shelfscan.model.stock import UNSEEN_TEXT, UnseenReason
-from shelfscan.web.report import SHOWN, render_report
+from shelfscan.web.report import SHOWN, TYPES, render_report
 
 DATA: dict[str, Any] = {
     "mission_id": "m-1",
@@ -122,3 +122,14 @@ def test_report_page_and_bridge_say_the_same_of_what_was_not_seen() -> None:
     assert said.pop("unknown")
     assert said == UNSEEN_TEXT
     assert set(said) == {str(r) for r in UnseenReason}
+
+
+def test_every_kind_of_finding_has_one_name_in_report_and_dashboard() -> None:
+    script = Path(shelfscan.web.__file__).with_name("static") / "app.js"
+    named = dict(re.findall(r'(\w+): \["([^"]+)", "', script.read_text()))
+    table = (Path(__file__).parents[2] / "docs" / "findings.md").read_text().split("## Wrong facings")[0]
+    documented = {kind for row in re.findall(r"^\| (`.+?) \|", table, re.M) for kind in re.findall(r"`(\w+)`", row)}
+    assert len(documented) > 15
+    assert documented <= set(TYPES)
+    assert set(TYPES) - {"low_stock", "unseen", "price"} <= set(named)
+    assert {k: named[k] for k in TYPES if k in named} == {k: v for k, v in TYPES.items() if k in named}

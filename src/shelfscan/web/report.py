@@ -19,6 +19,7 @@ TYPES = {
     "low": "Low",
     "low_stock": "Low",
     "misplaced": "Misplaced",
+    "foreign": "Not in the gallery",
     "unseen": "Not seen",
     "price": "Price",
     "wrong_price": "Wrong price",

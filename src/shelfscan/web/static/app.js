@@ -8,7 +8,11 @@ const TYPES = {
   out_of_stock: ["Out of stock", "out"], low: ["Low", "low"], misplaced: ["Misplaced", "foreign"], wrong_price: ["Wrong price", "price"],
   missing_tag: ["Tag missing", "price"], damaged: ["Damaged", "foreign"], near_expiry: ["Near expiry", "low"], turned: ["Turned", "foreign"],
   fallen: ["Fallen", "foreign"], pushed_back: ["Pushed back", "low"],
-  wrong_facings: ["Wrong facings", "foreign"], overstocked: ["Overstocked", "low"],
+  wrong_facings: ["Wrong facings", "foreign"], overstocked: ["Overstocked", "low"], foreign: ["Not in the gallery", "foreign"],
+  stale_planogram: ["Planogram out of date", "price"], dimension_mismatch: ["Wrong size in the catalogue", "price"],
+  layout_drift: ["Shelf elsewhere than planned", "price"], lens_smear: ["Lens smeared", "foreign"], defocus: ["Camera not sharp", "foreign"],
+  camera_turned: ["Camera turned", "foreign"], calibration_drift: ["Calibration has drifted", "foreign"], lamp_out: ["Lamp out", "foreign"],
+  new_packaging: ["New packaging", "price"], detector_weak: ["Fewer products found", "foreign"],
 };
 const OUTCOMES = {
   equal: "Agree", posted: "Posted", held: "Held for a person", recount: "To be recounted", ignored: "Left alone", pending: "Waiting to be sent",
