@@ -56,6 +56,8 @@ LARGE_SHARE = 0.02
 TALL_M = 0.7
 #: Beside what the pair sees, so many cells are somebody.
 STRIP_CELLS = 4
+#: So much of an RGB picture's width at either side is looked at once more, mirrored at the border.
+SIDE_SHARE = 0.2
 #: How far somebody's bearing may differ from camera to camera (3 cm between them, at 0.4 m), and a little more.
 PARALLAX_RAD = math.radians(4.0)
 BEARINGS_RAD = np.radians(np.arange(-180.0, 180.0, 0.25))
@@ -133,9 +135,10 @@ class PrivacyFilter:
         for side, picture, camera in (("left", frame.left, head.left), ("right", frame.right, head.right)):
             if picture.shape != _shape(camera):
                 raise SensorError(f"{head.name}: the {side} picture is {picture.shape}, expected {_shape(camera)}")
-        seen, bodies = self._seen(frame)
+        seen, bodies, cut = self._seen(frame)
         gondola = facing_gondola(self._store, bundle.T_map_base @ head.rgb.T_base_optical)
         if gondola is None:
+            seen[2], bodies[2] = seen[2] | cut, bodies[2] | cut
             alone = [_Found(m, np.zeros_like(m), m, b, c) for (m, c), b in zip(_cameras(frame, seen), bodies, strict=True)]
             return alone, np.zeros(len(BEARINGS_RAD), bool)
         T_face_left = inverse(gondola.face.matrix()) @ bundle.T_map_base @ head.left.T_base_optical
@@ -143,11 +146,16 @@ class PrivacyFilter:
         found = []
         for (saw, camera), body, before, shelf in zip(_cameras(frame, seen), bodies, near, behind, strict=True):
             people = confirmed(saw, before, shelf)
+            if camera is head.rgb:
+                # On its own: what the picture as a whole took for a person beside it may be the shelf.
+                sliver = confirmed(cut, before, shelf)
+                people, body = people | sliver, body | sliver
             found.append(_Found(people | before, before, people, (people & body) | before, camera))
         return found, tall
 
-    def _seen(self, frame: HeadFrame) -> tuple[list[Mask], list[Mask]]:
-        """Cells where the networks see people, and those of networks that look for more than faces: left, right, RGB."""
+    def _seen(self, frame: HeadFrame) -> tuple[list[Mask], list[Mask], Mask]:
+        """Cells where the networks see people, and those of networks that look for more than faces: left, right, RGB.
+        And those of whom a side of the RGB picture cuts."""
         head = frame.head
         # A quarter of the size is decoded straight from the JPEG, in a part of the time.
         jpeg = np.frombuffer(frame.rgb_jpeg, np.uint8)
@@ -161,7 +169,27 @@ class PrivacyFilter:
             pictures.append((np.repeat(np.asarray(half, np.uint8)[..., None], 3, axis=-1), camera, gray.shape))
         pictures.append((np.ascontiguousarray(small[..., ::-1], np.uint8), head.rgb, (i.height_px, i.width_px)))
         both = [self._cells(picture, camera, shape) for picture, camera, shape in pictures]
-        return [seen for seen, _ in both], [bodies for _, bodies in both]
+        return [seen for seen, _ in both], [bodies for _, bodies in both], self._cut(*pictures[-1])
+
+    def _cut(self, picture: Rgb, camera: Camera, shape: tuple[int, ...]) -> Mask:
+        """Cells of whoever a side of the RGB picture cuts so that only a sliver is left.
+
+        An elbow alone looks like nobody. Mirrored at the border it is whole again, as wide as twice of it.
+        """
+        upright = np.rot90(picture, camera.upright_turns)
+        out = np.zeros(upright.shape[:2], bool)
+        wide = int(SIDE_SHARE * upright.shape[1])
+        if wide > 1:
+            left, right = upright[:, :wide], upright[:, -wide:]
+            both = np.ascontiguousarray(np.concatenate([left[:, ::-1], left, right, right[:, ::-1]], axis=1))
+            for finder in self._finders:
+                if getattr(finder, "faces_only", False):
+                    continue
+                seen = finder.find(both).astype(np.uint8)
+                seen = np.asarray(cv2.resize(seen, both.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+                out[:, :wide] |= _at_border(seen[:, : 2 * wide])[:, wide:]
+                out[:, -wide:] |= _at_border(seen[:, 2 * wide :])[:, :wide]
+        return _to_cells(np.rot90(out, -camera.upright_turns), shape[0], shape[1])
 
     def _cells(self, picture: Rgb, camera: Camera, shape: tuple[int, ...]) -> tuple[Mask, Mask]:
         out, bodies = (np.zeros(cells_of(shape[0], shape[1]), bool) for _ in range(2))
@@ -176,6 +204,15 @@ class PrivacyFilter:
 
 def _cameras(frame: HeadFrame, masks: Sequence[Mask]) -> list[tuple[Mask, Camera]]:
     return list(zip(masks, (frame.head.left, frame.head.right, frame.head.rgb), strict=True))
+
+
+def _at_border(seen: NDArray[np.uint8]) -> Mask:
+    """Of a side and its mirror image the parts that reach the border between them, on both sides of it as on either."""
+    _, labels = cv2.connectedComponents(seen, connectivity=8)
+    middle = seen.shape[1] // 2
+    reach = np.unique(labels[:, middle - 1 : middle + 1])
+    out = np.asarray(np.isin(labels, reach[reach > 0]))
+    return np.asarray(out | out[:, ::-1])
 
 
 def confirmed(seen: Mask, near: Mask, behind: Mask) -> Mask:
@@ -219,16 +256,20 @@ def beside_stereo(rgb: _Found, left: _Found) -> NDArray[np.bool_]:
     """Bearings of the strips at the sides of an RGB picture that the pair does not see, where somebody was found in them.
 
     No depth speaks for or against anybody there, and nothing is counted there: a whole strip is given for a few cells
-    of a body. A face alone hides itself: prints on packs look like faces, and one would cost the bins of a whole strip.
+    of a body, and as many columns beside it as that body reaches into. A face alone hides itself: prints on packs look like
+    faces, and one would cost the bins of a whole strip.
     """
     at, pair = _column_bearings(rgb), _column_bearings(left)
-    columns = np.rot90(rgb.bodies, rgb.camera.upright_turns).sum(axis=0)
+    upright = np.ascontiguousarray(np.rot90(rgb.bodies, rgb.camera.upright_turns)).astype(np.uint8)
+    _, parts = cv2.connectedComponents(upright, connectivity=8)
     middle = (at[:-1] + at[1:]) / 2
     out = np.zeros(len(BEARINGS_RAD), bool)
     for strip in (middle < pair.min(), middle > pair.max()):
-        if columns[strip].sum() >= STRIP_CELLS:
-            ends = at[:-1][strip], at[1:][strip]
-            out |= (np.min(ends) <= BEARINGS_RAD) & (np.max(ends) >= BEARINGS_RAD)
+        if upright[:, strip].sum() >= STRIP_CELLS:
+            inside = np.unique(parts[:, strip])
+            columns = strip | np.isin(parts, inside[inside > 0]).any(axis=0)
+            ends = at[:-1][columns], at[1:][columns]
+            out |= _between(float(np.min(ends)), float(np.max(ends)))
     return out
 
 
