@@ -71,7 +71,7 @@ COLOURS = 12
 class _Found:
     """Cells of one camera's picture: where somebody is, which of them are before the shelf by depth, what the networks saw.
 
-    ``bodies``: what depth, or a network that looks for more than faces, found.
+    ``bodies``: what depth, or a network that looks for more than faces, found. ``cut``: slivers at a side of an RGB picture.
     """
 
     mask: Mask
@@ -79,6 +79,7 @@ class _Found:
     seen: Mask
     bodies: Mask
     camera: Camera
+    cut: Mask
 
 
 #: With so much of a picture hidden the look is worth another: whoever it was may have gone on, a false alarm seldom comes back
@@ -138,19 +139,20 @@ class PrivacyFilter:
         seen, bodies, cut = self._seen(frame)
         gondola = facing_gondola(self._store, bundle.T_map_base @ head.rgb.T_base_optical)
         if gondola is None:
-            seen[2], bodies[2] = seen[2] | cut, bodies[2] | cut
-            alone = [_Found(m, np.zeros_like(m), m, b, c) for (m, c), b in zip(_cameras(frame, seen), bodies, strict=True)]
+            none = [np.zeros_like(m) for m in seen]
+            alone = [
+                _Found(m, n, m, b, c, s)
+                for (m, c), b, n, s in zip(_cameras(frame, seen), bodies, none, [*none[:2], cut], strict=True)
+            ]
             return alone, np.zeros(len(BEARINGS_RAD), bool)
         T_face_left = inverse(gondola.face.matrix()) @ bundle.T_map_base @ head.left.T_base_optical
         near, behind, tall = by_depth(frame, gondola, T_face_left)
         found = []
-        for (saw, camera), body, before, shelf in zip(_cameras(frame, seen), bodies, near, behind, strict=True):
+        slivers = [*(np.zeros_like(m) for m in seen[:2]), cut]
+        looked = zip(_cameras(frame, seen), bodies, near, behind, slivers, strict=True)
+        for (saw, camera), body, before, shelf, sliver in looked:
             people = confirmed(saw, before, shelf)
-            if camera is head.rgb:
-                # On its own: what the picture as a whole took for a person beside it may be the shelf.
-                sliver = confirmed(cut, before, shelf)
-                people, body = people | sliver, body | sliver
-            found.append(_Found(people | before, before, people, (people & body) | before, camera))
+            found.append(_Found(people | before, before, people, (people & body) | before, camera, sliver))
         return found, tall
 
     def _seen(self, frame: HeadFrame) -> tuple[list[Mask], list[Mask], Mask]:
@@ -247,29 +249,37 @@ def bearings(found: _Found) -> NDArray[np.bool_]:
     return out
 
 
-def _between(a_rad: float, b_rad: float) -> NDArray[np.bool_]:
+def _between(a_rad: float, b_rad: float, more_rad: float = PARALLAX_RAD) -> NDArray[np.bool_]:
     low, high = sorted((a_rad, b_rad))
-    return np.asarray((low - PARALLAX_RAD <= BEARINGS_RAD) & (high + PARALLAX_RAD >= BEARINGS_RAD))
+    return np.asarray((low - more_rad <= BEARINGS_RAD) & (high + more_rad >= BEARINGS_RAD))
+
+
+def _ends(borders_rad: Array, columns: Mask) -> tuple[float, float]:
+    """The first and the last bearing of columns, whose borders these are."""
+    ends = borders_rad[:-1][columns], borders_rad[1:][columns]
+    return float(np.min(ends)), float(np.max(ends))
 
 
 def beside_stereo(rgb: _Found, left: _Found) -> NDArray[np.bool_]:
     """Bearings of the strips at the sides of an RGB picture that the pair does not see, where somebody was found in them.
 
     No depth speaks for or against anybody there, and nothing is counted there: a whole strip is given for a few cells
-    of a body, and as many columns beside it as that body reaches into. A face alone hides itself: prints on packs look like
+    of a body, and the columns beside it that the body reaches into. A face alone hides itself: prints on packs look like
     faces, and one would cost the bins of a whole strip.
     """
     at, pair = _column_bearings(rgb), _column_bearings(left)
-    upright = np.ascontiguousarray(np.rot90(rgb.bodies, rgb.camera.upright_turns)).astype(np.uint8)
-    _, parts = cv2.connectedComponents(upright, connectivity=8)
+    turns = rgb.camera.upright_turns
+    bodies, slivers = (np.ascontiguousarray(np.rot90(m, turns)).astype(np.uint8) for m in (rgb.bodies, rgb.cut))
     middle = (at[:-1] + at[1:]) / 2
     out = np.zeros(len(BEARINGS_RAD), bool)
     for strip in (middle < pair.min(), middle > pair.max()):
-        if upright[:, strip].sum() >= STRIP_CELLS:
-            inside = np.unique(parts[:, strip])
-            columns = strip | np.isin(parts, inside[inside > 0]).any(axis=0)
-            ends = at[:-1][columns], at[1:][columns]
-            out |= _between(float(np.min(ends)), float(np.max(ends)))
+        # A mirror image shows how far a sliver reaches at most: nothing is added to that.
+        for seen, more_rad in ((bodies, PARALLAX_RAD), (slivers, 0.0)):
+            if seen[:, strip].sum() >= STRIP_CELLS:
+                _, parts = cv2.connectedComponents(seen, connectivity=8)
+                inside = np.unique(parts[:, strip])
+                reach = np.asarray(np.isin(parts, inside[inside > 0]).any(axis=0))
+                out |= _between(*_ends(at, reach), more_rad) | _between(*_ends(at, strip), 0.0)
     return out
 
 
