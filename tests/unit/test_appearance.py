@@ -54,7 +54,7 @@ def test_a_pack_s_colours_are_nearer_to_its_copy_s_than_to_another_s() -> None:
 )
 def test_copies_have_one_long_side(size: tuple[int, int], expected: tuple[int, int]) -> None:
     copy = laid_copy(np.full((*size, 3), 90, np.uint8))
-    assert copy.shape == (*expected, 3) and max(copy.shape) == LAID_PX and copy.dtype == np.float32
+    assert copy.shape == (*expected, 3) and max(copy.shape) == LAID_PX and copy.dtype == np.uint8
 
 
 def test_a_pack_lies_on_itself_in_any_exposure_and_not_on_its_negative() -> None:

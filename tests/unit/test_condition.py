@@ -15,7 +15,8 @@ from fakes.packages import Thumbnail, families
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfscan.audit.condition import Trouble, lies, off_row, troubles
+from shelfscan.audit.condition import Trouble, off_row, troubles
+from shelfscan.audit.lying import lying
 from shelfscan.audit.match import Seen, match_bin
 from shelfscan.errors import BadInput
 from shelfscan.model.catalogue import Product
@@ -36,6 +37,8 @@ PACKS = [p for f in families(6) for p in f]
 CLOCKWISE = [Turn.UPRIGHT, Turn.RIGHT, Turn.UPSIDE_DOWN, Turn.LEFT]
 
 BOX = Product("BOX", "", "box", "b", "c", 0.10, 0.08, 0.20, 2.0)
+#: On its back it is as high as what the fronts below show low.
+WIDE = replace(BOX, depth_m=0.10, width_m=0.13)
 CATALOGUE = {"BOX": BOX, "OTHER": replace(BOX, sku="OTHER")}
 LINE = PlanogramLine("B", "BOX", 3, 1, 5)
 PLACE = BinPlace("B", "S", "Y", "G", "A", 0.10, 0.42, 0.40, 0.70, 0.45, np.eye(4))
@@ -97,7 +100,7 @@ def check(column: int, score: float, turn: str = "", damage: float = 0.0, depth_
 
 def told(seen: list[Seen], face: FaceFront, checks: list[PlaceCheck]) -> dict[str, Trouble]:
     match = match_bin(PLACE, LINE, CATALOGUE, seen, face, checks)
-    return {t.kind: t for t in troubles(PLACE, LINE, CATALOGUE, match, face, checks, damage_from=1.0)}
+    return {t.kind: t for t in troubles(PLACE, LINE, CATALOGUE, match, checks, damage_from=1.0)}
 
 
 def test_what_stands_as_planned_has_no_trouble() -> None:
@@ -125,14 +128,42 @@ def test_one_look_that_knows_it_or_a_wrong_size_is_no_turned_item() -> None:
 
 def test_what_is_low_with_nothing_behind_its_head_lies() -> None:
     x = PLACE.x0_m + 0.5 * PITCH
-    assert lies(front(0.05, 0.05, 0.05, head_m=0.3), BOX, x, PLACE.z0_m)
+    down = lying(front(0.05, 0.05, 0.05, head_m=0.3), WIDE, x, PLACE.z0_m)
+    assert down is not None and not down.aside
+    # On its back: as high as the box is deep, as deep as it is high.
+    assert (down.front_m, down.tall_m, down.deep_m) == (pytest.approx(0.05), 0.10, 0.20)
+    assert down.centre(0.4) == pytest.approx((x, 0.15, 0.45))
     assert "fallen" in told([], front(0.05, 0.05, 0.05, head_m=0.3), [])
-    assert not lies(front(0.05, 0.05, 0.05), BOX, x, PLACE.z0_m)
+    assert lying(front(0.05, 0.05, 0.05), BOX, x, PLACE.z0_m) is None
     # A head that leans back a little is a bottle's shoulder; one that was not measured is nothing.
-    assert not lies(front(0.05, 0.05, 0.05, head_m=0.09), BOX, x, PLACE.z0_m)
-    assert not lies(front(0.05, 0.05, 0.05, head_m=math.nan), BOX, x, PLACE.z0_m)
+    assert lying(front(0.05, 0.05, 0.05, head_m=0.09), BOX, x, PLACE.z0_m) is None
+    assert lying(front(0.05, 0.05, 0.05, head_m=math.nan), BOX, x, PLACE.z0_m) is None
     # A cube is as tall lying as standing.
-    assert not lies(front(0.05, 0.05, 0.05, head_m=0.3), replace(BOX, height_m=0.1), x, PLACE.z0_m)
+    assert lying(front(0.05, 0.05, 0.05, head_m=0.3), replace(BOX, height_m=0.1), x, PLACE.z0_m) is None
+    # The board's edge before goods that were pushed back is no item.
+    assert lying(front(-0.01, -0.01, -0.01, head_m=0.3), BOX, x, PLACE.z0_m) is None
+
+
+def test_something_that_stands_where_an_item_would_lie_leaves_it_no_room() -> None:
+    """Goods 13 cm behind: no room for 20 cm along the depth, but for an item on its side along the shelf."""
+    x = PLACE.x0_m + 0.5 * PITCH
+    slim = replace(BOX, width_m=0.17)
+    assert lying(front(0.05, 0.05, 0.05, head_m=0.18), slim, x, PLACE.z0_m) is None
+    aside = lying(front(0.05, 0.05, 0.05, head_m=0.18), BOX, x, PLACE.z0_m)
+    assert aside is not None and aside.aside and (aside.tall_m, aside.deep_m) == (0.10, 0.08)
+
+
+def test_an_item_along_the_shelf_is_one_and_what_stands_behind_counts() -> None:
+    """It lies before two columns: one item, in its true middle, and in the other column what is behind it."""
+    line = PlanogramLine("B", "BOX", 3, 1, 5)
+    face = front(0.05, 0.05, 0.014, head_m=0.13)
+    low = np.array(face.depth_m)
+    low[:, round((PLACE.x0_m + 2 * PITCH) * 100) :] = 0.014
+    match = match_bin(PLACE, line, CATALOGUE, [], FaceFront(low), [])
+    down = [p for p in match.placed if p.down is not None]
+    assert len(match.placed) == 3 and len(down) == 1 and down[0].down is not None
+    assert down[0].down.x_m == pytest.approx(PLACE.x0_m + PITCH, abs=0.015)
+    assert [p.face_m[1] for p in match.placed if p.column == 1] == [pytest.approx(0.13)]
 
 
 @given(rows=st.integers(0, 4), off_m=st.floats(-0.015, 0.015))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shelfscan.model.catalogue import Product
-from shelfscan.model.front import FaceFront, place_surface
+from shelfscan.model.front import FaceFront, place_surface, seen_top
 from shelfscan.model.scan import UNKNOWN_MM, FrontGrid
 
 BOX = Product("S", "", "box", "b", "c", 0.10, 0.08, 0.20, 1.0)
@@ -64,6 +64,41 @@ def test_the_squarest_look_wins_whatever_the_order() -> None:
         np.testing.assert_array_equal(fused[0], other)
     assert fused[0][2, 5] == pytest.approx(0.1)
     assert fused[0][2, 32] == pytest.approx(0.2)
+
+
+def test_looks_that_agree_outvote_a_squarer_one() -> None:
+    """A camera below a board that grazes its edge measures something between the edge and the goods."""
+    looks = [grid(0.2, 100), grid(0.3, 271), grid(0.35, 262)]
+    for order in permutations(looks):
+        fused = FaceFront.fuse(order, 0.5, 0.3).depth_m
+        # The squarer of those that agree.
+        assert fused[2, 20] == pytest.approx(0.271)
+    # Far aside they count for less than the one look that is square.
+    assert FaceFront.fuse([grid(0.2, 100), grid(1.5, 271), grid(1.6, 262)], 0.5, 0.3).depth_m[2, 20] == pytest.approx(0.1)
+
+
+def packs(top_rows: int, behind_m: float) -> FaceFront:
+    """Items with their front 5 cm behind the plane, their tops behind that, and above them what is behind."""
+    depth = np.full((100, 120), behind_m, np.float32)
+    depth[20 : 20 + top_rows] = 0.05
+    depth[20 + top_rows - 1] = 0.11
+    return face(depth)
+
+
+@pytest.mark.parametrize("rows", [3, 5, 8, 12])
+def test_an_item_ends_where_what_is_behind_shows(rows: int) -> None:
+    assert seen_top(packs(rows, 0.44), BOX, 0.5, 0.4, 0.8, 0.05) == pytest.approx(rows * 0.02)
+
+
+def test_no_end_is_seen_in_the_dark_or_up_to_the_board_above() -> None:
+    assert seen_top(packs(8, math.nan), BOX, 0.5, 0.4, 0.8, 0.05) is None
+    assert seen_top(packs(40, 0.44), BOX, 0.5, 0.4, 0.8, 0.05) is None
+    # A gap in what is measured hides the end.
+    gap = packs(8, 0.44).depth_m.copy()
+    gap[28:30] = math.nan
+    assert seen_top(face(gap), BOX, 0.5, 0.4, 0.8, 0.05) is None
+    # Something nearer above it is not what is behind.
+    assert seen_top(packs(8, -0.01), BOX, 0.5, 0.4, 0.8, 0.05) is None
 
 
 def test_a_grid_comes_back_from_json_as_it_was() -> None:

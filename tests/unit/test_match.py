@@ -94,6 +94,45 @@ def test_a_stranger_before_everything_is_no_proof_of_an_empty_bin() -> None:
     assert result.confidence < 0.8
 
 
+LOW = Product("LOW", "", "low", "b", "c", 0.10, 0.08, 0.10, 2.0)
+STACKED = PlanogramLine("B", "LOW", 1, 2, 4)
+STACK = BinPlace("B", "S", "Y", "G", "A", 0.10, 0.21, 0.40, 0.70, 0.45, np.eye(4))
+
+
+def before_a_stack(behind_m: float, tall_m: float) -> tuple[FaceFront, Seen]:
+    """A slim stranger at the edge, and a stack of two this far behind the edge."""
+    depth = np.full((60, 60), 0.44, np.float32)
+    depth[:30, 10:21] = behind_m
+    depth[: round((0.40 + tall_m) * 50), 13:18] = 0.014
+    seen = Seen("o", (0.155, 0.014, 0.40 + tall_m / 2), (0.05, tall_m), 0.8, (Candidate("OTHER", 0.9),), 2)
+    return FaceFront(depth), seen
+
+
+def test_a_tall_stranger_is_no_second_row_of_what_stands_behind_it() -> None:
+    catalogue = {**CATALOGUE, "LOW": LOW}
+    face, stranger = before_a_stack(0.18, 0.19)
+    for seen, looks in (([stranger], []), ([stranger], [check(0, 0.014, OTHER=0.92, LOW=0.1)])):
+        placed = match_bin(STACK, STACKED, catalogue, seen, face, looks).placed
+        assert [(p.sku, p.row) for p in placed] == [("OTHER", 0), ("LOW", 1)]
+        assert placed[0].face_m[1] == pytest.approx(0.014, abs=1e-3)
+        assert placed[1].face_m[1] == pytest.approx(0.18, abs=1e-3)
+    # One that is no higher than a row hides nothing of the next.
+    face, stranger = before_a_stack(0.014, 0.10)
+    placed = match_bin(STACK, STACKED, catalogue, [stranger], face).placed
+    assert placed[1].face_m[1] == pytest.approx(0.014, abs=1e-3)
+
+
+def test_a_part_of_a_larger_stranger_is_no_turned_item() -> None:
+    """Cut out as large as what is planned it looks like nothing at all; its box knows its name and its size."""
+    catalogue = {**CATALOGUE, "LOW": LOW}
+    face, stranger = before_a_stack(0.18, 0.19)
+    turned = PlaceCheck("B", 0, 0, "low", 0.014, 1.0, (Candidate("LOW", 0.1),), "other_side")
+    assert match_bin(STACK, STACKED, catalogue, [stranger], face, [turned]).placed[0].sku == "OTHER"
+    # A box as large as what is planned says nothing against a turned one.
+    alike = Seen("o", (0.155, 0.014, 0.45), (0.10, 0.10), 0.8, (Candidate("OTHER", 0.9),), 2)
+    assert match_bin(STACK, STACKED, catalogue, [alike], face, [turned]).placed[0].sku == "LOW"
+
+
 def test_an_empty_bin_is_out_of_stock_only_when_seen_in_full() -> None:
     empty = match_bin(PLACE, LINE, CATALOGUE, [], front(0.44, 0.44, 0.44))
     assert state(empty).status is BinStatus.OUT_OF_STOCK

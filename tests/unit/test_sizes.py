@@ -9,9 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
+from shelfscan.audit.sizes import WrongSize, corrected, usual_of, wrong_sizes
 from shelfscan.model.catalogue import Product
 from shelfscan.model.detections import Candidate
+from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import Pose2D
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import BayScan, FrontGrid, Observation
@@ -39,7 +40,10 @@ STORE, TRUE, PLAN = world()
 PLACES = list(STORE.places.values())
 
 
-def scan(factor: float = 1.0) -> BayScan:
+NO_DEPTH = FaceFront(np.full((80, 400), np.nan, np.float32))
+
+
+def scan(factor: float = 1.0, eye_z_m: float = EYE_Z) -> BayScan:
     """All items as two heads' boxes have them, their heights ``factor`` times what they are."""
     seen = []
     for n, p in enumerate(PLACES):
@@ -47,19 +51,31 @@ def scan(factor: float = 1.0) -> BayScan:
         for head in ("low", "high"):
             h = product.height_m * factor
             x, z = (p.x0_m + p.x1_m) / 2, p.z0_m + h / 2
-            angle = math.atan(math.hypot(x - EYE_X, z - EYE_Z) / AWAY)
+            angle = math.atan(math.hypot(x - EYE_X, z - eye_z_m) / AWAY)
             size = (product.width_m, h)
             named = (Candidate(product.sku, 0.9),)
             seen.append(
                 Observation(f"{n}{head}", head, "G", (0, 0, 1, 1), 0.9, (0, 0, 0), (x, 0.014, z), size, 0.9, angle, named)
             )
-    fronts = tuple(FrontGrid(h, "G", 0, 0, EYE_X, EYE_Z, np.full((2, 2), 14, np.int16)) for h in ("low", "high"))
+    fronts = tuple(FrontGrid(h, "G", 0, 0, EYE_X, eye_z_m, np.full((2, 2), 14, np.int16)) for h in ("low", "high"))
     return BayScan("m", "V1", "c", 1, ("B",), tuple(seen), (), (), fronts)
 
 
-def told(catalogue: dict[str, Product], scans: list[BayScan]) -> dict[str, tuple[str, float]]:
-    usual = usual_of(PLACES, PLAN, catalogue)
-    return {s: (w.side, w.likely_m) for s, w in wrong_sizes(scans, "G", PLACES, PLAN, catalogue, usual).items()}
+def found_by(catalogue: dict[str, Product], scans: list[BayScan], front: FaceFront = NO_DEPTH) -> dict[str, WrongSize]:
+    return wrong_sizes(scans, "G", PLACES, PLAN, catalogue, usual_of(PLACES, PLAN, catalogue), front)
+
+
+def told(catalogue: dict[str, Product], scans: list[BayScan], front: FaceFront = NO_DEPTH) -> dict[str, tuple[str, float]]:
+    return {s: (w.side, w.likely_m) for s, w in found_by(catalogue, scans, front).items()}
+
+
+def standing() -> FaceFront:
+    """The items as depth has them: fronts, and above them the shelf's back."""
+    depth = np.full((80, 400), 0.44, np.float32)
+    for p in PLACES:
+        top = p.z0_m + TRUE[PLAN[p.bin_id].sku].height_m
+        depth[: round(top / 0.02), int(p.x0_m / 0.01) : int(p.x1_m / 0.01) + 1] = 0.014
+    return FaceFront(depth)
 
 
 def test_a_catalogue_that_is_right_is_not_blamed() -> None:
@@ -82,9 +98,55 @@ def test_a_side_that_is_wrong_by_a_third_is_told_and_put_right(n: int, side: str
     assert set(found) == {sku}
     assert found[sku][0] == side
     assert abs(found[sku][1] / true - 1) < 0.2
-    usual = usual_of(PLACES, PLAN, wrong)
-    better = corrected(wrong, wrong_sizes([scan()], "G", PLACES, PLAN, wrong, usual))
+    better = corrected(wrong, found_by(wrong, [scan()]))
     assert abs(getattr(better[sku], side) / true - 1) < abs(getattr(wrong[sku], side) / true - 1)
+
+
+def test_depth_tells_an_item_from_its_top_side() -> None:
+    """From above a low item's box takes in its top: only depth says whether the item is higher, or its top is seen."""
+    n, above = 3, 0.9
+    wrong = {**TRUE, f"S{n}": replace(TRUE[f"S{n}"], height_m=TRUE[f"S{n}"].height_m / 1.35)}
+    assert told(wrong, [scan(1.0, above)]) == {}
+    side, likely_m = told(wrong, [scan(1.0, above)], standing())[f"S{n}"]
+    assert side == "height_m" and abs(likely_m / TRUE[f"S{n}"].height_m - 1) < 0.15
+    # Boxes that take in tops, of items as high as they should be.
+    assert told(TRUE, [scan(1.3, above)], standing()) == {}
+
+
+def test_depth_clears_goods_whose_boxes_are_cut() -> None:
+    assert told(TRUE, [scan(0.75)]) != {}
+    assert told(TRUE, [scan(0.75)], standing()) == {}
+
+
+def test_a_front_that_goes_on_above_a_box_clears_it_where_no_end_is_seen() -> None:
+    depth = standing().depth_m.copy()
+    depth[depth > 0.4] = np.nan
+    # What is lower than two of depth's rows cannot be cleared.
+    high = {sku for sku, product in TRUE.items() if product.height_m * 0.28 > 0.04}
+    assert len(high) > 10
+    assert high <= set(told(TRUE, [scan(0.72)]))
+    assert not high & set(told(TRUE, [scan(0.72)], FaceFront(depth)))
+
+
+def test_another_size_of_the_same_design_is_no_slip_in_the_catalogue() -> None:
+    seen = scan(0.72)
+    small = replace(seen, observations=tuple(replace(o, size_m=(0.72 * o.size_m[0], o.size_m[1])) for o in seen.observations))
+    assert told(TRUE, [seen]) != {}
+    assert told(TRUE, [small]) == {}
+
+
+def test_of_two_flavours_it_is_the_one_that_is_planned() -> None:
+    """The sibling's name is a hair's breadth ahead; a stranger's far ahead is another matter."""
+    wrong = {**TRUE, "S4": replace(TRUE["S4"], height_m=TRUE["S4"].height_m / 1.4)}
+
+    def named(ahead: float) -> BayScan:
+        seen = scan()
+        others = (Candidate("S20", 0.9), Candidate("S4", round(0.9 - ahead, 3)))
+        here = [replace(o, candidates=others) if o.candidates[0].sku == "S4" else o for o in seen.observations]
+        return replace(seen, observations=tuple(here))
+
+    assert set(told(wrong, [named(0.01)])) == {"S4"}
+    assert told(wrong, [named(0.3)]) == {}
 
 
 def test_a_store_without_a_rule_is_not_held_to_one() -> None:

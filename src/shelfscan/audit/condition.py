@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from shelfscan.audit.match import CHECK_DEPTH_M, CHECK_PLANNED, MISFIT, BinMatch, Placed, check_turn, misfit
 from shelfscan.audit.units import FRONT_M
 from shelfscan.model.catalogue import Catalogue, Product
-from shelfscan.model.front import FOOT_M, WINDOW_X, FaceFront
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import PlaceCheck
 from shelfscan.model.store import BinPlace
 
-#: What lies is lower than what stands by so much at least, and what is seen above it stands so much further back.
-LOWER_M, BEHIND_M = 0.05, 0.06
-#: Share of a window's cells that must be measured, and of those that must be near to be the lying item's.
-LYING_KNOWN = 0.5
 #: Depth behind the edge that no whole number of missing items explains, in metres and in shares of an item's depth.
 OFF_ROW_M, OFF_ROW = 0.025, 0.3
 #: A front this share of the shelf's depth behind the edge hides what is there.
@@ -44,7 +37,6 @@ def troubles(
     line: PlanogramLine,
     catalogue: Catalogue,
     match: BinMatch,
-    front: FaceFront,
     checks: Sequence[PlaceCheck],
     damage_from: float,
 ) -> list[Trouble]:
@@ -52,7 +44,7 @@ def troubles(
     product = catalogue[line.sku]
     out: list[Trouble] = []
     turned = [(p, how) for p in match.placed if p.planned and (how := _turned(p, checks, catalogue))]
-    lying = _lying_columns(place, line, product, match, front)
+    lying = sorted({p.column for p in match.placed if p.down is not None})
     if lying:
         sure = AGREED if any(c.column in lying and _own(c, line.sku) < CHECK_PLANNED for c in checks if c.row == 0) else ALONE
         out.append(Trouble("fallen", sure, f"stand up {line.sku} in {_columns(lying)}"))
@@ -72,24 +64,6 @@ def troubles(
     if dates:
         out.append(Trouble("near_expiry", AGREED, f"sell {line.sku} first or take it out: {', '.join(dates)}"))
     return out
-
-
-def lies(front: FaceFront, product: Product, x_m: float, foot_m: float) -> bool:
-    """Whether what is front-most in a place is too low to stand: near at the foot, further back where its head should be.
-
-    ``x_m``: middle of the column along the face, ``foot_m`` the shelf's surface. False where depth does not say.
-    """
-    low, high = sorted((product.width_m, product.depth_m))
-    if product.height_m < high + LOWER_M:
-        return False
-    half = max(0.01, WINDOW_X * product.width_m)
-    foot = front.window(x_m - half, x_m + half, foot_m + FOOT_M, foot_m + max(0.8 * low, FOOT_M + 0.02))
-    head = front.window(x_m - half, x_m + half, foot_m + high + 0.02, foot_m + 0.95 * product.height_m)
-    near, far = foot[np.isfinite(foot)], head[np.isfinite(head)]
-    if len(near) < LYING_KNOWN * foot.size or len(far) < LYING_KNOWN * head.size or not len(near) or not len(far):
-        return False
-    # Nearly all of the head's cells: a bottle's neck or a single hole in the depth is no fall.
-    return float(np.quantile(far, 0.2)) > float(np.median(near)) + BEHIND_M
 
 
 def set_back(place: BinPlace, line: PlanogramLine, product: Product, match: BinMatch) -> float | None:
@@ -123,18 +97,6 @@ def _turned(p: Placed, checks: Sequence[PlaceCheck], catalogue: Catalogue) -> st
     if how == "other_side" and p.seen is not None and misfit(p.seen, p.sku, catalogue) < MISFIT:
         return how
     return ""
-
-
-def _lying_columns(
-    place: BinPlace, line: PlanogramLine, product: Product, match: BinMatch, front: FaceFront
-) -> tuple[int, ...]:
-    strangers = {p.column for p in match.placed if not p.planned}
-    pitch = (place.x1_m - place.x0_m) / line.facings_wide
-    return tuple(
-        c
-        for c in range(line.facings_wide)
-        if c not in strangers and lies(front, product, place.x0_m + (c + 0.5) * pitch, place.z0_m)
-    )
 
 
 def _damaged(match: BinMatch, checks: Sequence[PlaceCheck], least: float, apart: set[int]) -> Trouble | None:

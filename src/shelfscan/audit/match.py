@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from shelfscan.audit.lying import Lying, lying
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.detections import Candidate
 from shelfscan.model.front import FaceFront, place_surface
@@ -40,6 +41,8 @@ UNNAMED_LEAST, UNNAMED_LOOKS = 0.3, 2
 KNOWN_ALONE, KNOWN_WITH_BOX = 0.35, 0.15
 #: What stands nearer than the back of the shelf by this share of an item's depth is an item.
 ITEM_SHARE = 0.5
+#: What is this far behind a stranger's front is not the stranger.
+PAST_STRANGER_M = 0.04
 #: A box and a place are the same thing within this share of the column's pitch or the item's height.
 ALIGNED_X, ALIGNED_Z = 0.5, 0.45
 #: A box alone, without depth, must be this sure and look like what is planned, or be surer still.
@@ -72,7 +75,7 @@ class Placed:
     ``face_m``: centre of its front face in the face frame, metres. ``seen`` is its box, None when only depth shows it.
     ``unnamed``: it may be a product that the gallery does not know, and counts as what is planned, for a turned one of those is
     as likely.
-    ``confidence``: that something stands there, 0..1.
+    ``confidence``: that something stands there, 0..1. ``down``: it lies, and ``face_m`` is where it would stand.
     """
 
     key: str
@@ -85,6 +88,7 @@ class Placed:
     confidence: float
     seen: Seen | None
     unnamed: bool = False
+    down: Lying | None = None
 
 
 @dataclass(frozen=True)
@@ -149,9 +153,10 @@ def match_bin(
     judged = 0
     for column in range(line.facings_wide):
         x = place.x0_m + (column + 0.5) * pitch
+        before: Placed | None = None
         for row in range(line.facings_high):
             foot = place.z0_m + row * product.height_m
-            depth, known = place_surface(front, product, x, foot)
+            depth, known = place_surface(front, product, x, foot, _beyond(before, foot, product, catalogue))
             judged += known >= KNOWN_ALONE
             box = _best(boxes.get((column, row), []), depth)
             by_depth = depth < empty_beyond_m and (known >= KNOWN_ALONE or (box is not None and known >= KNOWN_WITH_BOX))
@@ -164,6 +169,9 @@ def match_bin(
             y = depth if by_depth else box.face_m[1] if box else 0.0
             looks = [c for c in checks if (c.column, c.row) == (column, row) and abs(c.depth_m - y) < CHECK_DEPTH_M]
             verdict = check_name(looks, line.sku)
+            # A crop of the planned item's outline shows a part of a larger stranger, as of a turned item; the box all of it.
+            if box is not None and check_turn(looks) and misfit(box, line.sku, catalogue) > MISFIT:
+                verdict = None
             if verdict is None:
                 verdict = name_in(box, line.sku, catalogue) if box else (line.sku, True)
             sku, planned = verdict
@@ -172,7 +180,7 @@ def match_bin(
                 sku = box.candidates[0].sku
             middle = (x, y, foot + product.height_m / 2)
             out.append(
-                Placed(
+                before := Placed(
                     key=box.key if box else f"{place.bin_id}/c{column}r{row}",
                     bin_id=place.bin_id,
                     sku=sku,
@@ -183,9 +191,36 @@ def match_bin(
                     confidence=_confidence(box, by_depth, bool(looks)),
                     seen=box,
                     unnamed=box is not None and check_turn(looks) in ("", "other_side") and unnamed(box, line.sku),
+                    down=lying(front, product, x, foot) if row == 0 and planned else None,
                 )
             )
-    return BinMatch(tuple(out), judged / (line.facings_wide * line.facings_high))
+    return BinMatch(tuple(_one_lies(out)), judged / (line.facings_wide * line.facings_high))
+
+
+def _beyond(below: Placed | None, foot_m: float, product: Product, catalogue: Catalogue) -> float:
+    """What is nearer than this in a place is a stranger's that stands in the row below and reaches up there."""
+    if below is None or below.planned:
+        return -math.inf
+    stranger = catalogue.get(below.sku)
+    if below.seen is not None:
+        top_m = below.seen.face_m[2] + below.seen.size_m[1] / 2
+    else:
+        top_m = foot_m - product.height_m + stranger.height_m if stranger is not None else -math.inf
+    return below.face_m[1] + PAST_STRANGER_M if top_m > foot_m + ITEM_SHARE * product.height_m else -math.inf
+
+
+def _one_lies(placed: Sequence[Placed]) -> list[Placed]:
+    """What lies along the shelf lies before several columns and is one item; in the others stands what is behind it."""
+    out: list[Placed] = []
+    last: Placed | None = None
+    for p in placed:
+        known = last.down if last is not None else None
+        if p.down is not None and p.down.aside and known is not None and abs(p.down.x_m - known.x_m) < p.down.tall_m / 2:
+            out.append(replace(p, down=None, face_m=(p.face_m[0], p.down.behind_m, p.face_m[2])))
+            continue
+        last = p if p.down is not None and p.down.aside else last
+        out.append(p)
+    return out
 
 
 def _stands_alone(box: Seen, planned: str) -> bool:

@@ -4,7 +4,7 @@ Three sides, three witnesses:
 
 - *height*: the boxes of what stands on the shelf and looks like the planned SKU, from the shelf's surface to their top. Seen
   from above a box takes in the item's own top side, so the height is also worked out without it, and only what contradicts
-  the catalogue both ways is told.
+  the catalogue both ways is told. Depth is a third way, where it shows what is behind above the item's upper end.
 - *width*: boxes again, and the planogram: its columns are as wide as the goods and a little air, the same little air all over
   a store. A column much wider or narrower than that was planned with another width.
 - *depth*: nothing shows it from the front. But a planogram plans as many rows as the shelf holds, and the same rule all over a
@@ -23,8 +23,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shelfscan.model.catalogue import Catalogue, Product
+from shelfscan.model.front import FaceFront, goes_on, seen_top
 from shelfscan.model.planogram import Planogram
-from shelfscan.model.scan import BayScan, Observation
+from shelfscan.model.scan import FRONT_Z_M, BayScan, Observation
 from shelfscan.model.store import BinPlace
 
 #: A side is told to be wrong when it is off by more than this; what is off by less changes no count.
@@ -33,16 +34,20 @@ WRONG_BY = 0.19
 LEAST_M = 0.016
 #: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
 LIKE, FOOT_M, AGREE = 0.5, 0.03, 0.1
+#: Height and width that are off by the same factor, within this.
+SCALED = 0.08
+#: Names this near in likeness are not told apart.
+TIE_WITHIN = 0.05
 #: Higher than said: without their tops boxes must still be higher, and may differ more (tops do); a low item's single box tells
 #: nothing. Lower than said: a single box must be lower still, and tops must not be what makes the difference.
-HIGHER_BARE, HIGHER_AGREE, LOW_M = 1.09, 0.3, 0.12
+HIGHER_BARE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 0.3, 0.12, 0.025
 LOWER_ONCE, LOWER_BARE = 0.76, 0.13
 #: A box this many times higher or lower than its item is two items' or a part of one.
 MOST = 1.75
 #: An item's head this much below the board above is seen.
 CLEAR_M = 0.02
-#: Fewer boxes than this measure nothing.
-LEAST_LOOKS = 2
+#: Fewer boxes than this measure nothing, and so many that agree are not all off by chance.
+LEAST_LOOKS, MANY = 2, 4
 #: A store's usual range, widened by this: column width over item width, and rows of goods that would still fit.
 PITCH_SLACK, ROWS_SLACK = 0.06, 0.25
 #: Air between two rows.
@@ -62,6 +67,19 @@ class Usual:
 
     pitch: tuple[float, float, float] | None
     rows: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Height:
+    """One look at an item's height, metres: its box, the box without the top side, and by depth where that shows it.
+
+    ``cut``: above the box the item's front goes on, up to where it should.
+    """
+
+    whole_m: float
+    bare_m: float
+    depth_m: float | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +118,16 @@ def wrong_sizes(
     planogram: Planogram,
     catalogue: Catalogue,
     usual: Usual,
+    front: FaceFront,
 ) -> dict[str, WrongSize]:
     """The SKUs planned on a face whose size is wrong, the surest side of each. ``scans`` with their corrections applied."""
-    heights, widths = _measured(scans, gondola_id, places, planogram, catalogue)
+    heights, widths = _measured(scans, gondola_id, places, planogram, catalogue, front)
     out: dict[str, WrongSize] = {}
     for place in places:
         line = planogram[place.bin_id]
         product = catalogue[line.sku]
         for found in (
-            _height(product, heights.get(line.sku, [])),
+            _height(product, heights.get(line.sku, []), widths.get(line.sku, [])),
             _width(product, place, line.facings_wide, widths.get(line.sku, []), usual),
             _depth(product, place, line.facings_deep, usual),
         ):
@@ -126,10 +145,15 @@ def corrected(catalogue: Catalogue, wrong: Mapping[str, WrongSize]) -> Catalogue
 
 
 def _measured(
-    scans: Sequence[BayScan], gondola_id: str, places: Sequence[BinPlace], planogram: Planogram, catalogue: Catalogue
-) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[float]]]:
-    """Per SKU: heights as (of the box, without the item's top side), and widths; metres."""
-    heights: dict[str, list[tuple[float, float]]] = {}
+    scans: Sequence[BayScan],
+    gondola_id: str,
+    places: Sequence[BinPlace],
+    planogram: Planogram,
+    catalogue: Catalogue,
+    front: FaceFront,
+) -> tuple[dict[str, list[Height]], dict[str, list[float]]]:
+    """Per SKU: heights and widths, metres."""
+    heights: dict[str, list[Height]] = {}
     widths: dict[str, list[float]] = {}
     of_sku: dict[str, list[BinPlace]] = {}
     for p in places:
@@ -139,13 +163,23 @@ def _measured(
         for o in scan.observations:
             if o.gondola_id != gondola_id or not o.candidates or o.candidates[0].score < LIKE or o.head not in eyes:
                 continue
-            here = [p for p in of_sku.get(o.candidates[0].sku, ()) if _stands_in(o, p)]
-            if here:
-                product = catalogue[o.candidates[0].sku]
-                measured = _heights(o, here[0], product, eyes[o.head])
-                if measured is not None and 1 / MOST < measured[0] / product.height_m < MOST:
-                    heights.setdefault(product.sku, []).append(measured)
-                widths.setdefault(product.sku, []).append(o.size_m[0])
+            # Flavours of one brand differ in a word: of names that are alike the one that is planned there.
+            alike = [c.sku for c in o.candidates if c.score >= o.candidates[0].score - TIE_WITHIN]
+            here = [(s, q) for s in alike for q in of_sku.get(s, ()) if _stands_in(o, q)]
+            if not here:
+                continue
+            sku, p = here[0]
+            product = catalogue[sku]
+            measured = _heights(o, p, product, eyes[o.head])
+            if measured is not None and 1 / MOST < measured[0] / product.height_m < MOST:
+                x, y = o.face_m[0], o.face_m[1]
+                # Where goods are stacked, what reaches higher is the next one.
+                single = planogram[p.bin_id].facings_high == 1
+                top = seen_top(front, product, x, p.z0_m, p.z1_m, y) if single else None
+                end = p.z0_m + product.height_m
+                cut = goes_on(front, product, x, p.z0_m + measured[0] + FRONT_Z_M, end, y)
+                heights.setdefault(sku, []).append(Height(*measured, top, cut))
+            widths.setdefault(sku, []).append(o.size_m[0])
     return heights, widths
 
 
@@ -176,23 +210,38 @@ def _heights(o: Observation, place: BinPlace, product: Product, eye: tuple[float
     return height, (height - max(0.0, eye_z_m - place.z0_m) * r) / (1 - r)
 
 
-def _height(product: Product, measured: Sequence[tuple[float, float]]) -> WrongSize | None:
+def _height(product: Product, measured: Sequence[Height], widths: Sequence[float]) -> WrongSize | None:
     if not measured:
         return None
-    whole, bare = (sorted(m[k] / product.height_m for m in measured) for k in (0, 1))
+    said = product.height_m
+    level = [h for h in measured if h.bare_m == h.whole_m]
+    if len(level) >= LEAST_LOOKS:
+        # From below no top side is seen, and there is nothing to take off.
+        measured = level
+    whole, bare = (sorted(m / said for m in side) for side in ([h.whole_m for h in measured], [h.bare_m for h in measured]))
     a, b = statistics.median(whole), statistics.median(bare)
     spread = whole[len(whole) * 3 // 4] - whole[len(whole) // 4]
+    deep = [h.depth_m / said for h in measured if h.depth_m is not None]
+    by_depth = statistics.median(deep) if 2 * len(deep) >= len(measured) else None
     once = len(measured) < LEAST_LOOKS
-    if abs(a - 1) * product.height_m < LEAST_M:
+    if abs(a - 1) * said < LEAST_M:
         return None
-    # One look of a low item is often a look at two of them.
-    higher = a > 1 + WRONG_BY and b > (1 + WRONG_BY if once else HIGHER_BARE) and spread < HIGHER_AGREE
-    if higher and not (once and product.height_m < LOW_M):
-        return WrongSize(product.sku, "height_m", product.height_m, round((a + b) / 2 * product.height_m, 3), SEEN)
+    if widths and abs(statistics.median(widths) / product.width_m / a - 1) < SCALED:
+        return None  # larger or smaller as a whole: another size of the same design, and no slip in the catalogue
+    bare_higher = b > (1 + WRONG_BY if once else HIGHER_BARE)
+    if by_depth is not None:
+        bare_higher = by_depth > 1 + WRONG_BY and (by_depth - 1) * said > FRONT_Z_M
+    # One look of a low item is often a look at two of them, and its box is off by a centimetre or two.
+    doubted = said < LOW_M and by_depth is None and (once or (len(measured) < MANY and (a - 1) * said < LOW_LEAST_M))
+    if a > 1 + WRONG_BY and bare_higher and spread < HIGHER_AGREE and not doubted:
+        # Depth's rows are too coarse for more than a word on which of the boxes' two heights it is.
+        likely = max(a - (a - b) / 2, min(a, by_depth - FRONT_Z_M / 2 / said)) if by_depth is not None else (a + b) / 2
+        return WrongSize(product.sku, "height_m", said, round(likely * said, 3), SEEN)
     # What is cut short by a board or a picture's border looks lower, too, but not from every side.
     lower = a < (LOWER_ONCE if once else 1 - WRONG_BY) and a - b < LOWER_BARE and spread < AGREE
-    if lower:
-        return WrongSize(product.sku, "height_m", product.height_m, round(a * product.height_m, 3), SEEN)
+    cleared = by_depth > 1 - WRONG_BY / 2 if by_depth is not None else 2 * sum(h.cut for h in measured) >= len(measured)
+    if lower and not cleared:
+        return WrongSize(product.sku, "height_m", said, round(a * said, 3), SEEN)
     return None
 
 
@@ -204,9 +253,12 @@ def _width(product: Product, place: BinPlace, wide: int, measured: Sequence[floa
         low, middle, high = usual.pitch
         planned = pitch / middle if not low <= pitch <= high else None
     if planned is not None and abs(planned - 1) > WRONG_BY / 2:
-        if seen is not None and abs(seen / planned - 1) > WRONG_BY:
-            return None  # two witnesses that contradict each other
-        return WrongSize(product.sku, "width_m", product.width_m, round(planned * product.width_m, 3), BOTH if seen else ALONE)
+        if seen is not None and abs(seen - 1) < abs(seen - planned):
+            return None  # the boxes side with the catalogue
+        agreed = seen is not None and abs(seen / planned - 1) <= WRONG_BY
+        return WrongSize(
+            product.sku, "width_m", product.width_m, round(planned * product.width_m, 3), BOTH if agreed else ALONE
+        )
     return None
 
 

@@ -36,17 +36,15 @@ def colour_layout(crop: Rgb) -> NDArray[np.float32]:
     return layout
 
 
-def laid_copy(crop: Rgb) -> NDArray[np.float32]:
+def laid_copy(crop: Rgb) -> NDArray[np.uint8]:
     """The small L*a*b* copy that `laid_on` compares, (h, w, 3)."""
     scale = LAID_PX / max(crop.shape[:2])
     size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
     small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.float32)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.uint8)
 
 
-def laid_on(
-    query: NDArray[np.float32], reference: NDArray[np.float32], affine: NDArray[np.float32]
-) -> tuple[float, float, float]:
+def laid_on(query: NDArray[np.uint8], reference: NDArray[np.uint8], affine: NDArray[np.float32]) -> tuple[float, float, float]:
     """Correlation of L, a and b (-1..1) where a reference laid on a query covers it; zeros where that says nothing.
 
     Both are `laid_copy`; ``affine`` (2, 3) goes from the query to the reference in px of `SIDE_PX` crops. Correlation does not
@@ -62,8 +60,9 @@ def laid_on(
     if over.sum() < LEAST_OVERLAP_PX:
         return 0.0, 0.0, 0.0
     # One row a channel: sums over long rows are quick.
-    a = np.ascontiguousarray(query[over].T)
-    b = np.ascontiguousarray(np.asarray(cv2.warpAffine(reference, small, size, flags=how), np.float32)[over].T)
+    a = np.ascontiguousarray(query[over].T, dtype=np.float32)
+    moved = cv2.warpAffine(reference.astype(np.float32), small, size, flags=how)
+    b = np.ascontiguousarray(np.asarray(moved, np.float32)[over].T)
     a -= a.mean(axis=1, keepdims=True)
     b -= b.mean(axis=1, keepdims=True)
     r = (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1) + 1e-3)

@@ -81,13 +81,13 @@ class Detail:
 
     def __init__(self, picture: Rgb) -> None:
         self._picture: Rgb | None = picture
-        self._seen: tuple[LocalFeatures, NDArray[np.float32]] | None = None
+        self._seen: tuple[LocalFeatures, NDArray[np.uint8]] | None = None
         #: Logarithm of width over height.
         self.shape = math.log(picture.shape[1] / picture.shape[0])
         #: A copy of `SMALL_PX`, whatever the picture's proportions.
         self.small: Rgb = np.asarray(cv2.resize(picture, SMALL_PX, interpolation=cv2.INTER_AREA), np.uint8)
 
-    def of(self) -> tuple[LocalFeatures, NDArray[np.float32]]:
+    def of(self) -> tuple[LocalFeatures, NDArray[np.uint8]]:
         picture, seen = self._picture, self._seen
         if seen is None:
             # Another thread may just have done it; its result is there before the picture goes.
@@ -285,7 +285,7 @@ def _doubtful(scores: NDArray[np.float32], hurried: bool) -> bool:
     return bool(first < sure or first - second < margin)
 
 
-def _close(seen: Shared, features: int, claims: NDArray[np.int64], copy: NDArray[np.float32], reference: Detail) -> float:
+def _close(seen: Shared, features: int, claims: NDArray[np.int64], copy: NDArray[np.uint8], reference: Detail) -> float:
     """What local features say for one reference."""
     if seen is NOTHING:
         return 0.0

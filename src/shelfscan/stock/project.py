@@ -187,13 +187,13 @@ class StockProjector:
         heights = _shelf_heights(scans, gid)
         places = on_shelves(places, heights)
         scans = registered(scans, gid, places)
-        wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual)
+        front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
+        wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual, front)
         catalogue = corrected(self._catalogue, wrong)
         # What was looked up at planned places was cut out with the catalogue's size.
         resized = {p.bin_id for p in places if self._planogram[p.bin_id].sku in wrong}
         clusters = [c for c in fuse(scans) if c.gondola_id == gid]
         seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks), c.top) for c in clusters]
-        front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
         checks = [c for s in scans for c in s.checks if c.bin_id in here and c.bin_id not in resized]
         matched = match_face(seen, places, self._planogram, catalogue, front, checks)
         tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
@@ -240,7 +240,7 @@ class StockProjector:
                 state = replace(state, confidence=round(state.confidence * STALE_SURE, 3))
                 found = stale_finding(place, look, verdict) + size_finding(place, line, look, wrong.get(line.sku))
             else:
-                condition = troubles(place, line, catalogue, match, front, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
+                condition = troubles(place, line, catalogue, match, checks_of.get(place.bin_id, ()), DAMAGE_FROM)
                 found = findings_of(place, line, product, match, look, tag, state, condition, wrong.get(line.sku))
             if place.bin_id in drifted:
                 found.append(drift_finding(place, look, drifted[place.bin_id]))
@@ -419,6 +419,7 @@ def _product_row(p: Placed, place: BinPlace, catalogue: Catalogue) -> PlacedProd
     product = catalogue.get(p.sku)
     behind = product.depth_m / 2 if product else 0.03
     x, y, z = p.face_m
-    centre = apply(place.T_map_face, np.array([x, y + behind, z]))
+    middle = p.down.centre(place.z0_m) if p.down is not None else (x, y + behind, z)
+    centre = apply(place.T_map_face, np.array(middle))
     position = (round(float(centre[0]), 4), round(float(centre[1]), 4), round(float(centre[2]), 4))
     return PlacedProduct(p.key, place.bin_id, p.sku, position, p.confidence)
