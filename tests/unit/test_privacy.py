@@ -7,17 +7,27 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from fakes.captures import capture
-from fakes.people import FakePeople
+from fakes.captures import HEADS, capture
+from fakes.people import FakePeople, RedPeople
 
 from shelfscan.bundle import load_bundle
 from shelfscan.errors import SensorError
 from shelfscan.model.bundle import Bundle
-from shelfscan.model.imaging import FrameBundle, HeadFrame
+from shelfscan.model.imaging import Camera, FrameBundle, HeadFrame
 from shelfscan.paths import shared_file
 from shelfscan.perception.hidden import Hidden, cells_of, hidden_of, pixels_of, with_hidden
 from shelfscan.perception.localise import view_of
-from shelfscan.perception.privacy import PLANE_M, PrivacyFilter, hide, less_hidden, most_hidden, nearer_by
+from shelfscan.perception.privacy import (
+    PLANE_M,
+    PrivacyFilter,
+    _Found,
+    beside_stereo,
+    columns_of,
+    hide,
+    less_hidden,
+    most_hidden,
+    nearer_by,
+)
 
 SPOT = (0.2, 0.3, 0.7, 0.8)
 
@@ -53,7 +63,7 @@ def test_nobody_found_leaves_every_pixel_and_says_that_it_looked(demo: Bundle) -
         assert np.array_equal(decoded(a), decoded(b))
         hidden = hidden_of(b.rgb_jpeg)
         assert hidden is not None and not hidden.any
-    assert len(fake.seen) == 6, "left, right and RGB of both heads"
+    assert len(fake.seen) == 8, "left, right and RGB of both heads, and the RGB's sides once more"
 
 
 def test_what_is_found_is_unreadable_in_all_pictures_and_the_rest_stays(demo: Bundle) -> None:
@@ -93,6 +103,70 @@ def test_where_it_was_found_is_where_it_is_hidden(demo: Bundle) -> None:
             h, w = upright.shape
             for got, want, size in zip(found, where, (w, h, w, h), strict=True):
                 assert abs(got / size - want) < 60 / size
+
+
+#: Wider is known as somebody by the finder of these tests, at a quarter of the RGB picture's size.
+KNOWN_PX = 60
+
+
+def with_red(bundle: FrameBundle, x0: float, x1: float) -> FrameBundle:
+    """A capture in which the upright RGB pictures are red from x0 to x1 (shares of the width), at a fifth of their height."""
+    frames = []
+    for f in bundle.frames:
+        turns = f.head.rgb.upright_turns
+        upright = np.ascontiguousarray(np.rot90(decoded(f), turns))
+        h, w = upright.shape[:2]
+        upright[int(0.4 * h) : int(0.6 * h), int(x0 * w) : int(x1 * w)] = (20, 20, 220)
+        jpeg = cv2.imencode(".jpg", np.ascontiguousarray(np.rot90(upright, -turns)))[1].tobytes()
+        frames.append(replace(f, rgb_jpeg=jpeg))
+    return replace(bundle, frames=tuple(frames))
+
+
+def upright_rgb(frame: HeadFrame) -> np.ndarray:
+    hidden = hidden_of(frame.rgb_jpeg)
+    assert hidden is not None
+    i, turns = frame.head.rgb.intrinsics, frame.head.rgb.upright_turns
+    return np.rot90(pixels_of(hidden.rgb, i.height_px, i.width_px), turns)
+
+
+@pytest.mark.parametrize(("x0", "x1"), [(0.92, 1.0), (0.0, 0.08)])
+def test_a_sliver_at_a_side_is_found_by_its_mirror_image(demo: Bundle, x0: float, x1: float) -> None:
+    """The finder would not know it: it is narrower than that, in every picture."""
+    before = with_red(capture(5), x0, x1)
+    for f in before.frames:
+        assert not RedPeople(KNOWN_PX).find(np.rot90(decoded(f), f.head.rgb.upright_turns)[::4, ::4, ::-1]).any()
+    for f in PrivacyFilter(demo.store, [RedPeople(KNOWN_PX)]).apply(before).frames:
+        mask = upright_rgb(f)
+        h, w = mask.shape
+        assert mask[int(0.4 * h) : int(0.6 * h), int(x0 * w) : int(x1 * w)].all()
+        assert not mask[:, int(0.35 * w) : int(0.65 * w)].any(), "the middle of the picture stays"
+
+
+def test_what_is_as_narrow_and_no_side_cuts_is_nobody(demo: Bundle) -> None:
+    after = PrivacyFilter(demo.store, [RedPeople(KNOWN_PX)]).apply(with_red(capture(5), 0.9, 0.98))
+    assert not any(upright_rgb(f).any() for f in after.frames)
+
+
+def found(camera: Camera, x0: float, x1: float) -> _Found:
+    """Somebody in a picture from x0 to x1, shares of its upright width, at half of its height; nobody where both are 0."""
+    rows, columns = cells_of(camera.intrinsics.height_px, camera.intrinsics.width_px)
+    upright = np.rot90(np.zeros((rows, columns), bool), camera.upright_turns).copy()
+    h, w = upright.shape
+    upright[h // 2 : h // 2 + 4, int(x0 * w) : int(x1 * w)] = True
+    mask = np.ascontiguousarray(np.rot90(upright, -camera.upright_turns))
+    return _Found(mask, np.zeros_like(mask), mask, mask, camera, np.zeros_like(mask))
+
+
+@pytest.mark.parametrize(("x0", "in_pair"), [(0.95, 0.0), (0.86, 0.02), (0.75, 0.2)])
+def test_who_is_beside_the_pairs_view_is_hidden_as_far_as_they_reach_into_it(x0: float, in_pair: float) -> None:
+    """Cameras stand apart: whoever nearly is in the pair's view in one's picture may be in another's."""
+    head = HEADS[0]
+    rgb, pair = found(head.rgb, 0.0, 0.0), found(head.left, 0.0, 0.0)
+    standing = beside_stereo(found(head.rgb, x0, 1.0), pair)
+    columns = np.rot90(columns_of(standing, rgb), head.rgb.upright_turns).any(axis=0)
+    assert columns[int(min(x0, 0.87) * len(columns)) :].all() and not columns[: len(columns) // 2].any()
+    assert in_pair <= np.rot90(columns_of(standing, pair), head.left.upright_turns).any(axis=0).mean() < in_pair + 0.15
+    assert not beside_stereo(found(head.rgb, 0.5, 0.7), pair).any(), "who is in the pair's view has depth to speak for them"
 
 
 def test_a_cameras_own_mark_is_not_believed(demo: Bundle) -> None:

@@ -60,9 +60,10 @@ class PeopleNet:
 
 
 def _spots(person: NDArray[np.float32], head: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Connected cells above the rim's score that hold enough sure ones."""
+    """Connected cells above the rim's score that hold enough sure ones, or that a side of the picture cuts."""
     sure = (person >= SURE) | (head >= HEAD)
     count, labels = cv2.connectedComponents(((person >= RIM) | sure).astype(np.uint8), connectivity=8)
-    held = np.bincount(labels[sure], minlength=count)
-    held[0] = 0
-    return np.asarray((held >= LEAST_CELLS)[labels])
+    keep = np.bincount(labels[sure], minlength=count) >= LEAST_CELLS
+    keep[labels[:, [0, -1]]] = True
+    keep[0] = False
+    return np.asarray(keep[labels])

@@ -94,8 +94,10 @@ def _turned(p: Placed, checks: Sequence[PlaceCheck], catalogue: Catalogue) -> st
     how = check_turn(looks)
     if how == "upside_down":
         return how
-    if how == "other_side" and p.seen is not None and misfit(p.seen, p.sku, catalogue) < MISFIT:
-        return how
+    if how == "other_side":
+        # The detector finds few backs: depth says as well that something as tall stands there, and two looks are one's alike.
+        fits = misfit(p.seen, p.sku, catalogue) < MISFIT if p.seen is not None else p.tall and len(looks) >= LEAST_LOOKS
+        return how if fits else ""
     return ""
 
 

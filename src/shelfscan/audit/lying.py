@@ -12,11 +12,15 @@ from shelfscan.model.front import EDGE_M, FOOT_M, WINDOW_X, FaceFront
 from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M
 
 #: What lies is lower than what stands by so much at least, and what is seen above it stands so much further back.
-LOWER_M, BEHIND_M = 0.05, 0.06
+LOWER_M, BEHIND_M = 0.035, 0.06
+#: Behind what lies on its side the next one stands as far back as this share of its depth; so much at least, however thin.
+DEPTH_SHARE, LEAST_BEHIND_M = 0.75, 0.03
 #: Share of a window's cells that must be measured.
 KNOWN = 0.5
 #: Nothing stands where an item lies; depth and sizes may be off by so much.
 ROOM_M = 0.04
+#: Where a product's top is, as shares of its height.
+TOP_Z = (0.75, 0.95)
 #: Cells of one lying item are this near in depth; it is as long as it should be within this factor.
 SAME_M, LONG = 0.03, 0.3
 
@@ -60,12 +64,25 @@ def lying(front: FaceFront, product: Product, x_m: float, foot_m: float) -> Lyin
         front_m = float(np.median(near))
         # Nearly all of the head's cells: a bottle's neck or a single hole in the depth is no fall.
         behind_m = float(np.quantile(far, 0.2))
-        room_m = BEHIND_M if aside else max(BEHIND_M, deep_m - ROOM_M)
+        thin_m = min(BEHIND_M, max(LEAST_BEHIND_M, DEPTH_SHARE * deep_m))
+        room_m = thin_m if aside else max(BEHIND_M, deep_m - ROOM_M)
         if front_m < EDGE_M or behind_m < front_m + room_m:
             continue
         middle = _middle(front, x_m, product.height_m, foot_m, low_m, front_m) if aside else x_m
         return Lying(middle, front_m, behind_m, tall_m, deep_m, aside)
     return None
+
+
+def as_tall(front: FaceFront, product: Product, x_m: float, foot_m: float, depth_m: float) -> bool:
+    """Whether what stands ``depth_m`` behind the front plane in a place reaches as high as the product; False where depth
+    does not say.
+
+    A bottle's neck is half of its depth further back than its belly, what stands behind something that lies all of it.
+    """
+    half = max(0.01, WINDOW_X * product.width_m)
+    low_m, high_m = (foot_m + share * product.height_m for share in TOP_Z)
+    top = _measured(front.window(x_m - half, x_m + half, low_m, high_m))
+    return top is not None and float(np.median(top)) < depth_m + max(SAME_M, 0.6 * product.depth_m)
 
 
 def _measured(window: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from shelfscan.audit.lying import Lying, lying
+from shelfscan.audit.lying import Lying, as_tall, lying
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.detections import Candidate
 from shelfscan.model.front import FaceFront, place_surface
@@ -76,6 +76,7 @@ class Placed:
     ``unnamed``: it may be a product that the gallery does not know, and counts as what is planned, for a turned one of those is
     as likely.
     ``confidence``: that something stands there, 0..1. ``down``: it lies, and ``face_m`` is where it would stand.
+    ``tall``: depth shows that it is as tall as what is planned.
     """
 
     key: str
@@ -89,6 +90,7 @@ class Placed:
     seen: Seen | None
     unnamed: bool = False
     down: Lying | None = None
+    tall: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def match_bin(
                     seen=box,
                     unnamed=box is not None and check_turn(looks) in ("", "other_side") and unnamed(box, line.sku),
                     down=lying(front, product, x, foot) if row == 0 and planned else None,
+                    tall=by_depth and as_tall(front, product, x, foot, depth),
                 )
             )
     return BinMatch(tuple(_one_lies(out)), judged / (line.facings_wide * line.facings_high))

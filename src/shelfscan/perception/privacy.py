@@ -56,6 +56,8 @@ LARGE_SHARE = 0.02
 TALL_M = 0.7
 #: Beside what the pair sees, so many cells are somebody.
 STRIP_CELLS = 4
+#: So much of an RGB picture's width at either side is looked at once more, mirrored at the border.
+SIDE_SHARE = 0.2
 #: How far somebody's bearing may differ from camera to camera (3 cm between them, at 0.4 m), and a little more.
 PARALLAX_RAD = math.radians(4.0)
 BEARINGS_RAD = np.radians(np.arange(-180.0, 180.0, 0.25))
@@ -69,7 +71,7 @@ COLOURS = 12
 class _Found:
     """Cells of one camera's picture: where somebody is, which of them are before the shelf by depth, what the networks saw.
 
-    ``bodies``: what depth, or a network that looks for more than faces, found.
+    ``bodies``: what depth, or a network that looks for more than faces, found. ``cut``: slivers at a side of an RGB picture.
     """
 
     mask: Mask
@@ -77,6 +79,7 @@ class _Found:
     seen: Mask
     bodies: Mask
     camera: Camera
+    cut: Mask
 
 
 #: With so much of a picture hidden the look is worth another: whoever it was may have gone on, a false alarm seldom comes back
@@ -133,21 +136,28 @@ class PrivacyFilter:
         for side, picture, camera in (("left", frame.left, head.left), ("right", frame.right, head.right)):
             if picture.shape != _shape(camera):
                 raise SensorError(f"{head.name}: the {side} picture is {picture.shape}, expected {_shape(camera)}")
-        seen, bodies = self._seen(frame)
+        seen, bodies, cut = self._seen(frame)
         gondola = facing_gondola(self._store, bundle.T_map_base @ head.rgb.T_base_optical)
         if gondola is None:
-            alone = [_Found(m, np.zeros_like(m), m, b, c) for (m, c), b in zip(_cameras(frame, seen), bodies, strict=True)]
+            none = [np.zeros_like(m) for m in seen]
+            alone = [
+                _Found(m, n, m, b, c, s)
+                for (m, c), b, n, s in zip(_cameras(frame, seen), bodies, none, [*none[:2], cut], strict=True)
+            ]
             return alone, np.zeros(len(BEARINGS_RAD), bool)
         T_face_left = inverse(gondola.face.matrix()) @ bundle.T_map_base @ head.left.T_base_optical
         near, behind, tall = by_depth(frame, gondola, T_face_left)
         found = []
-        for (saw, camera), body, before, shelf in zip(_cameras(frame, seen), bodies, near, behind, strict=True):
+        slivers = [*(np.zeros_like(m) for m in seen[:2]), cut]
+        looked = zip(_cameras(frame, seen), bodies, near, behind, slivers, strict=True)
+        for (saw, camera), body, before, shelf, sliver in looked:
             people = confirmed(saw, before, shelf)
-            found.append(_Found(people | before, before, people, (people & body) | before, camera))
+            found.append(_Found(people | before, before, people, (people & body) | before, camera, sliver))
         return found, tall
 
-    def _seen(self, frame: HeadFrame) -> tuple[list[Mask], list[Mask]]:
-        """Cells where the networks see people, and those of networks that look for more than faces: left, right, RGB."""
+    def _seen(self, frame: HeadFrame) -> tuple[list[Mask], list[Mask], Mask]:
+        """Cells where the networks see people, and those of networks that look for more than faces: left, right, RGB.
+        And those of whom a side of the RGB picture cuts."""
         head = frame.head
         # A quarter of the size is decoded straight from the JPEG, in a part of the time.
         jpeg = np.frombuffer(frame.rgb_jpeg, np.uint8)
@@ -161,7 +171,27 @@ class PrivacyFilter:
             pictures.append((np.repeat(np.asarray(half, np.uint8)[..., None], 3, axis=-1), camera, gray.shape))
         pictures.append((np.ascontiguousarray(small[..., ::-1], np.uint8), head.rgb, (i.height_px, i.width_px)))
         both = [self._cells(picture, camera, shape) for picture, camera, shape in pictures]
-        return [seen for seen, _ in both], [bodies for _, bodies in both]
+        return [seen for seen, _ in both], [bodies for _, bodies in both], self._cut(*pictures[-1])
+
+    def _cut(self, picture: Rgb, camera: Camera, shape: tuple[int, ...]) -> Mask:
+        """Cells of whoever a side of the RGB picture cuts so that only a sliver is left.
+
+        An elbow alone looks like nobody. Mirrored at the border it is whole again, as wide as twice of it.
+        """
+        upright = np.rot90(picture, camera.upright_turns)
+        out = np.zeros(upright.shape[:2], bool)
+        wide = int(SIDE_SHARE * upright.shape[1])
+        if wide > 1:
+            left, right = upright[:, :wide], upright[:, -wide:]
+            both = np.ascontiguousarray(np.concatenate([left[:, ::-1], left, right, right[:, ::-1]], axis=1))
+            for finder in self._finders:
+                if getattr(finder, "faces_only", False):
+                    continue
+                seen = finder.find(both).astype(np.uint8)
+                seen = np.asarray(cv2.resize(seen, both.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+                out[:, :wide] |= _at_border(seen[:, : 2 * wide])[:, wide:]
+                out[:, -wide:] |= _at_border(seen[:, 2 * wide :])[:, :wide]
+        return _to_cells(np.rot90(out, -camera.upright_turns), shape[0], shape[1])
 
     def _cells(self, picture: Rgb, camera: Camera, shape: tuple[int, ...]) -> tuple[Mask, Mask]:
         out, bodies = (np.zeros(cells_of(shape[0], shape[1]), bool) for _ in range(2))
@@ -176,6 +206,15 @@ class PrivacyFilter:
 
 def _cameras(frame: HeadFrame, masks: Sequence[Mask]) -> list[tuple[Mask, Camera]]:
     return list(zip(masks, (frame.head.left, frame.head.right, frame.head.rgb), strict=True))
+
+
+def _at_border(seen: NDArray[np.uint8]) -> Mask:
+    """Of a side and its mirror image the parts that reach the border between them, on both sides of it as on either."""
+    _, labels = cv2.connectedComponents(seen, connectivity=8)
+    middle = seen.shape[1] // 2
+    reach = np.unique(labels[:, middle - 1 : middle + 1])
+    out = np.asarray(np.isin(labels, reach[reach > 0]))
+    return np.asarray(out | out[:, ::-1])
 
 
 def confirmed(seen: Mask, near: Mask, behind: Mask) -> Mask:
@@ -210,25 +249,37 @@ def bearings(found: _Found) -> NDArray[np.bool_]:
     return out
 
 
-def _between(a_rad: float, b_rad: float) -> NDArray[np.bool_]:
+def _between(a_rad: float, b_rad: float, more_rad: float = PARALLAX_RAD) -> NDArray[np.bool_]:
     low, high = sorted((a_rad, b_rad))
-    return np.asarray((low - PARALLAX_RAD <= BEARINGS_RAD) & (high + PARALLAX_RAD >= BEARINGS_RAD))
+    return np.asarray((low - more_rad <= BEARINGS_RAD) & (high + more_rad >= BEARINGS_RAD))
+
+
+def _ends(borders_rad: Array, columns: Mask) -> tuple[float, float]:
+    """The first and the last bearing of columns, whose borders these are."""
+    ends = borders_rad[:-1][columns], borders_rad[1:][columns]
+    return float(np.min(ends)), float(np.max(ends))
 
 
 def beside_stereo(rgb: _Found, left: _Found) -> NDArray[np.bool_]:
     """Bearings of the strips at the sides of an RGB picture that the pair does not see, where somebody was found in them.
 
     No depth speaks for or against anybody there, and nothing is counted there: a whole strip is given for a few cells
-    of a body. A face alone hides itself: prints on packs look like faces, and one would cost the bins of a whole strip.
+    of a body, and the columns beside it that the body reaches into. A face alone hides itself: prints on packs look like
+    faces, and one would cost the bins of a whole strip.
     """
     at, pair = _column_bearings(rgb), _column_bearings(left)
-    columns = np.rot90(rgb.bodies, rgb.camera.upright_turns).sum(axis=0)
+    turns = rgb.camera.upright_turns
+    bodies, slivers = (np.ascontiguousarray(np.rot90(m, turns)).astype(np.uint8) for m in (rgb.bodies, rgb.cut))
     middle = (at[:-1] + at[1:]) / 2
     out = np.zeros(len(BEARINGS_RAD), bool)
     for strip in (middle < pair.min(), middle > pair.max()):
-        if columns[strip].sum() >= STRIP_CELLS:
-            ends = at[:-1][strip], at[1:][strip]
-            out |= (np.min(ends) <= BEARINGS_RAD) & (np.max(ends) >= BEARINGS_RAD)
+        # A mirror image shows how far a sliver reaches at most: nothing is added to that.
+        for seen, more_rad in ((bodies, PARALLAX_RAD), (slivers, 0.0)):
+            if seen[:, strip].sum() >= STRIP_CELLS:
+                _, parts = cv2.connectedComponents(seen, connectivity=8)
+                inside = np.unique(parts[:, strip])
+                reach = np.asarray(np.isin(parts, inside[inside > 0]).any(axis=0))
+                out |= _between(*_ends(at, reach), more_rad) | _between(*_ends(at, strip), 0.0)
     return out
 
 
