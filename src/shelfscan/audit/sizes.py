@@ -34,14 +34,15 @@ WRONG_BY = 0.19
 LEAST_M = 0.016
 #: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
 LIKE, FOOT_M, AGREE = 0.5, 0.03, 0.1
-#: Height and width that are off by the same factor, within this.
-SCALED = 0.08
+#: Height and width that are off by the same factor, within this, and no width that is as said.
+SCALED, AS_SAID = 0.08, 0.12
 #: Names this near in likeness are not told apart.
 TIE_WITHIN = 0.05
 #: Higher than said: without their tops boxes must still be higher, and may differ more (tops do); a low item's single box tells
-#: nothing. Lower than said: a single box must be lower still, and tops must not be what makes the difference.
+#: nothing.
 HIGHER_BARE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 0.3, 0.12, 0.025
-LOWER_ONCE, LOWER_BARE = 0.76, 0.13
+#: Lower than said: a single box must be lower still. So much of its height may be the top side, of one box less; this share is.
+LOWER_ONCE, LOWER_BARE, LOWER_BARE_ONCE, TOP_SHARE = 0.76, 0.3, 0.13, 0.25
 #: A box this many times higher or lower than its item is two items' or a part of one.
 MOST = 1.75
 #: An item's head this much below the board above is seen.
@@ -73,13 +74,14 @@ class Usual:
 class Height:
     """One look at an item's height, metres: its box, the box without the top side, and by depth where that shows it.
 
-    ``cut``: above the box the item's front goes on, up to where it should.
+    ``cut``: above the box the item's front goes on, up to where it should. ``stacked``: goods stand on one another there.
     """
 
     whole_m: float
     bare_m: float
     depth_m: float | None = None
     cut: bool = False
+    stacked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +176,11 @@ def _measured(
             if measured is not None and 1 / MOST < measured[0] / product.height_m < MOST:
                 x, y = o.face_m[0], o.face_m[1]
                 # Where goods are stacked, what reaches higher is the next one.
-                single = planogram[p.bin_id].facings_high == 1
-                top = seen_top(front, product, x, p.z0_m, p.z1_m, y) if single else None
+                stacked = planogram[p.bin_id].facings_high > 1
+                top = None if stacked else seen_top(front, product, x, p.z0_m, p.z1_m, y)
                 end = p.z0_m + product.height_m
                 cut = goes_on(front, product, x, p.z0_m + measured[0] + FRONT_Z_M, end, y)
-                heights.setdefault(sku, []).append(Height(*measured, top, cut))
+                heights.setdefault(sku, []).append(Height(*measured, top, cut, stacked))
             widths.setdefault(sku, []).append(o.size_m[0])
     return heights, widths
 
@@ -216,8 +218,11 @@ def _height(product: Product, measured: Sequence[Height], widths: Sequence[float
     said = product.height_m
     level = [h for h in measured if h.bare_m == h.whole_m]
     if len(level) >= LEAST_LOOKS:
-        # From below no top side is seen, and there is nothing to take off.
-        measured = level
+        # From below no top side is seen, and there is nothing to take off. Looks from above must leave room for it.
+        middle_m = statistics.median(h.whole_m for h in level)
+        others = [h for h in measured if h.bare_m < h.whole_m]
+        agree = sum(h.bare_m - AGREE * said < middle_m < h.whole_m + AGREE * said for h in others)
+        measured = level if 2 * agree >= len(others) else measured
     whole, bare = (sorted(m / said for m in side) for side in ([h.whole_m for h in measured], [h.bare_m for h in measured]))
     a, b = statistics.median(whole), statistics.median(bare)
     spread = whole[len(whole) * 3 // 4] - whole[len(whole) // 4]
@@ -226,22 +231,25 @@ def _height(product: Product, measured: Sequence[Height], widths: Sequence[float
     once = len(measured) < LEAST_LOOKS
     if abs(a - 1) * said < LEAST_M:
         return None
-    if widths and abs(statistics.median(widths) / product.width_m / a - 1) < SCALED:
+    across = [w / product.width_m for w in widths]
+    if any(abs(w / a - 1) < SCALED for w in across) and not any(abs(w - 1) < AS_SAID for w in across):
         return None  # larger or smaller as a whole: another size of the same design, and no slip in the catalogue
     bare_higher = b > (1 + WRONG_BY if once else HIGHER_BARE)
     if by_depth is not None:
         bare_higher = by_depth > 1 + WRONG_BY and (by_depth - 1) * said > FRONT_Z_M
-    # One look of a low item is often a look at two of them, and its box is off by a centimetre or two.
-    doubted = said < LOW_M and by_depth is None and (once or (len(measured) < MANY and (a - 1) * said < LOW_LEAST_M))
+    # One look of a low item is often a look at two of them, and its box is off by a centimetre or two; of a stack, a few are.
+    few = len(measured) < MANY and (any(h.stacked for h in measured) or (said < LOW_M and (a - 1) * said < LOW_LEAST_M))
+    doubted = by_depth is None and (few or (once and said < LOW_M))
     if a > 1 + WRONG_BY and bare_higher and spread < HIGHER_AGREE and not doubted:
         # Depth's rows are too coarse for more than a word on which of the boxes' two heights it is.
         likely = max(a - (a - b) / 2, min(a, by_depth - FRONT_Z_M / 2 / said)) if by_depth is not None else (a + b) / 2
         return WrongSize(product.sku, "height_m", said, round(likely * said, 3), SEEN)
     # What is cut short by a board or a picture's border looks lower, too, but not from every side.
-    lower = a < (LOWER_ONCE if once else 1 - WRONG_BY) and a - b < LOWER_BARE and spread < AGREE
+    least, bare_most = (LOWER_ONCE, LOWER_BARE_ONCE) if once else (1 - WRONG_BY, LOWER_BARE)
+    lower = a < least and a - b < bare_most and spread < AGREE
     cleared = by_depth > 1 - WRONG_BY / 2 if by_depth is not None else 2 * sum(h.cut for h in measured) >= len(measured)
     if lower and not cleared:
-        return WrongSize(product.sku, "height_m", said, round(a * said, 3), SEEN)
+        return WrongSize(product.sku, "height_m", said, round((a - TOP_SHARE * (a - b)) * said, 3), SEEN)
     return None
 
 
@@ -253,7 +261,8 @@ def _width(product: Product, place: BinPlace, wide: int, measured: Sequence[floa
         low, middle, high = usual.pitch
         planned = pitch / middle if not low <= pitch <= high else None
     if planned is not None and abs(planned - 1) > WRONG_BY / 2:
-        if seen is not None and abs(seen - 1) < abs(seen - planned):
+        middles = [f(measured) / product.width_m for f in (statistics.median_low, statistics.median_high)] if seen else []
+        if middles and all(abs(m - 1) < abs(m - planned) for m in middles):
             return None  # the boxes side with the catalogue
         agreed = seen is not None and abs(seen / planned - 1) <= WRONG_BY
         return WrongSize(
