@@ -44,6 +44,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("stale planograms told: recall", "findings.stale_planogram.recall", "{:.2f}"),
     ("wrong sizes told: precision", "findings.dimension_mismatch.precision", "{:.2f}"),
     ("wrong sizes told: recall", "findings.dimension_mismatch.recall", "{:.2f}"),
+    ("… of products that stand there", "wrong_sizes_there_recall", "{:.2f}"),
     ("shelves elsewhere told: precision", "findings.layout_drift.precision", "{:.2f}"),
     ("shelves elsewhere told: recall", "findings.layout_drift.recall", "{:.2f}"),
     ("wrong facings told: precision", "findings.wrong_facings.precision", "{:.2f}"),

@@ -141,3 +141,17 @@ def test_what_is_there_and_was_never_said_is_a_recall_of_nought(perfect: Path, t
     with (truth / "findings.csv").open("a") as f:
         f.write(f"{rows(truth / 'bins.csv')[0]['bin_id']},missing_tag,shelf,0.00\n")
     assert score_run(perfect, truth)["findings"]["missing_tag"] == {"precision": None, "recall": 0.0}
+
+
+def test_wrong_sizes_of_what_stands_nowhere_are_counted_apart(perfect: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth"
+    shutil.copytree(TRUTH, truth)
+    bins = rows(truth / "bins.csv")
+    there = [n for n, b in enumerate(bins) if int(b["units"]) > 0 and b["reachable"] == "1"][:2]
+    gone = next(n for n, b in enumerate(bins) if int(b["units"]) == 0 and b["reachable"] == "1")
+    with (truth / "findings.csv").open("a") as f:
+        f.writelines(f"{bins[n]['bin_id']},dimension_mismatch,catalogue,0.12\n" for n in (*there, gone))
+    change(perfect, there[0], findings=[f"{bins[there[0]]['bin_id']}/dimension_mismatch"])
+    s = score_run(perfect, truth)
+    assert s["findings"]["dimension_mismatch"]["recall"] == pytest.approx(1 / 3, abs=1e-4)
+    assert s["wrong_sizes_there_recall"] == 0.5

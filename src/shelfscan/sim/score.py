@@ -395,9 +395,12 @@ def _findings(counted: Sequence[str], said: Mapping[str, Any], truth: Truth, dou
         }
 
     verdicts = [v for v in (_verdict(b, claimed, truth) for b in counted) if v is not None]
+    # Of a product that stands nowhere in its bin nobody can measure height or width.
+    sizes = [t for t in true if t[1] == "dimension_mismatch" and int(truth.bins[t[0]]["units"]) > 0]
     return {
         "findings": per_kind(claimed),
         "alarms": per_kind(alarms),
+        "wrong_sizes_there_recall": _ratio(sum(t in claimed for t in sizes), len(sizes)),
         "alarms_of_true": _ratio(len(alarms & true), len(claimed & true)),
         "verdict_accuracy": _ratio(sum(verdicts), len(verdicts)),
         "false_alarms_per_1000": _rounded(1000 * len(alarms - true) / len(counted)) if counted else None,
