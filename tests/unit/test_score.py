@@ -147,8 +147,12 @@ def test_wrong_sizes_of_what_stands_nowhere_are_counted_apart(perfect: Path, tmp
     truth = tmp_path / "truth"
     shutil.copytree(TRUTH, truth)
     bins = rows(truth / "bins.csv")
-    there = [n for n, b in enumerate(bins) if int(b["units"]) > 0 and b["reachable"] == "1"][:2]
-    gone = next(n for n, b in enumerate(bins) if int(b["units"]) == 0 and b["reachable"] == "1")
+    *there, gone = [n for n, b in enumerate(bins) if int(b["units"]) > 0 and b["reachable"] == "1"][:3]
+    bins[gone]["units"] = "0"
+    with (truth / "bins.csv").open("w", newline="") as f:
+        out = csv.DictWriter(f, bins[0].keys())
+        out.writeheader()
+        out.writerows(bins)
     with (truth / "findings.csv").open("a") as f:
         f.writelines(f"{bins[n]['bin_id']},dimension_mismatch,catalogue,0.12\n" for n in (*there, gone))
     change(perfect, there[0], findings=[f"{bins[there[0]]['bin_id']}/dimension_mismatch"])
