@@ -16,9 +16,10 @@ from fakes.tasks import ROWS, Asks
 from shelfscan.adapters.store_day import StoreDays
 from shelfscan.bootstrap import make_wms
 from shelfscan.config import Config
-from shelfscan.errors import BadInput, WmsConflict, WmsError, WmsRejected, WmsUnknown
+from shelfscan.errors import BadInput, WmsConflict, WmsError, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.evaluation.odoo_night import OdooTill
 from shelfscan.evaluation.odoo_stub import OdooStub
+from shelfscan.wms.sync import Retry
 
 TODAY = date.today().isoformat()
 
@@ -84,6 +85,27 @@ def test_the_stores_time_zone_is_chosen_by_the_configuration(
     config = Config.model_validate({"wms": {"name": name, name: {"time_zone": "Asia/Nowhere"}}})
     with pytest.raises(BadInput, match=rf"wms\.{name}\.time_zone: 'Asia/Nowhere' is no time zone"):
         make_wms(bundle(ROWS), tmp_path, config)
+
+
+def test_a_folder_that_a_broken_line_hides_a_task_in_is_asked_again(make: Any) -> None:
+    """The task would stay open although its count is there, and nothing would say that the line was to blame."""
+    asks = make("folder")
+    (ref,) = asks.ask("L2", "B")
+    files, broken = asks.client._tasks._files, []
+
+    class Breaks:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(files, name)
+
+        def read(self, folder: str, name: str) -> bytes | None:
+            if name.startswith("tasks") and not broken:
+                broken.append(name)
+                raise WmsTransient("Connection closed")
+            return files.read(folder, name)
+
+    asks.client._tasks._files = Breaks()
+    report = asks.sync(MemoryLedger(), retry=Retry(attempts=2, wait_s=0, max_wait_s=0))
+    assert broken and report.ok and [(t.ref, t.state) for t in report.tasks] == [(ref, "closed")]
 
 
 def test_odoo_closes_with_the_next_date_as_odoo_reckons_it(make: Any) -> None:
