@@ -23,6 +23,7 @@ from shelfscan.ports import Detector, Embedder, Ledger, PeopleFinder, TagReader
 if TYPE_CHECKING:
     from shelfscan.adapters._tensorrt import EngineOptions
     from shelfscan.adapters.ledger_place import LedgerPlace
+    from shelfscan.adapters.store_day import StoreDays
     from shelfscan.audit.health import Sickness
     from shelfscan.mission.plan import Planned
     from shelfscan.mission.sight import KeepOut
@@ -343,7 +344,8 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
 
         t = config.wms.tryton
         password = read_secret(t.password, "wms.tryton.password")
-        return TrytonWms(t.url, t.database, t.user, password, bundle.wms, timeout_s=t.timeout_s)
+        days = _days(t.time_zone, "wms.tryton.time_zone")
+        return TrytonWms(t.url, t.database, t.user, password, bundle.wms, days=days, timeout_s=t.timeout_s)
     if config.wms.name == "webhook":
         from shelfscan.adapters.secret import read_secret
         from shelfscan.adapters.webhook_body import load_body
@@ -382,7 +384,8 @@ def make_wms(bundle: Bundle, run_dir: Path, config: Config) -> WmsClient | None:
 
         o = config.wms.odoo
         key = read_secret(o.key, "wms.odoo.key")
-        return OdooWms(o.url, o.database, key, bundle.wms, api=o.api, user=o.user, timeout_s=o.timeout_s)
+        days = _days(o.time_zone, "wms.odoo.time_zone")
+        return OdooWms(o.url, o.database, key, bundle.wms, api=o.api, user=o.user, days=days, timeout_s=o.timeout_s)
     from shelfscan.adapters.wms_builtin import BuiltinWms
 
     return BuiltinWms.open(config.wms.path or run_dir / "wms.sqlite", bundle.wms, bundle.catalogue)
@@ -398,6 +401,13 @@ def _zone(name: str, field: str) -> tzinfo:
         raise BadInput(
             f"{field}: {name!r} is no time zone such as Europe/Berlin, or this computer has no time zone data"
         ) from None
+
+
+def _days(name: str, field: str) -> StoreDays:
+    """Days of a store in a time zone, or in this computer's where none is named. Raises `BadInput`."""
+    from shelfscan.adapters.store_day import StoreDays
+
+    return StoreDays(_zone(name, field) if name else None)
 
 
 def _make_sap(s: SapConfig, bundle: Bundle) -> WmsClient:

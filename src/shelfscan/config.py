@@ -153,23 +153,27 @@ class ApprovalConfig(_Section):
 
 
 class TrytonConfig(_Section):
-    """A Tryton server. ``password`` names where the secret is (``env:NAME`` or ``file:PATH``)."""
+    """A Tryton server. ``password`` names where the secret is (``env:NAME`` or ``file:PATH``); ``time_zone``: the store's
+    (IANA), for the days that counts are asked for; empty: this computer's."""
 
     url: str = "https://localhost:8000"
     database: str = "tryton"
     user: str = "shelfscan"
     password: str = "env:SHELFSCAN_TRYTON_PASSWORD"
+    time_zone: str = ""
     timeout_s: float = Field(default=60.0, gt=0)
 
 
 class OdooConfig(_Section):
-    """An Odoo server. ``key`` names where the API key is; ``user``, its login, is needed with ``api: jsonrpc`` (before 19)."""
+    """An Odoo server. ``key`` names where the API key is; ``user``, its login, is needed with ``api: jsonrpc`` (before 19);
+    ``time_zone``: the store's (IANA), for the days that counts are asked for; empty: this computer's."""
 
     url: str = "https://localhost:8069"
     database: str = "odoo"
     user: str = "shelfscan"
     key: str = "env:SHELFSCAN_ODOO_KEY"
     api: Literal["json2", "jsonrpc"] = "json2"
+    time_zone: str = ""
     timeout_s: float = Field(default=60.0, gt=0)
 
 

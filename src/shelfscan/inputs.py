@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -11,6 +12,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from shelfscan.errors import BadInput
+
+#: Last words of names of fields that hold secrets or their places, or addresses, in which people write passwords.
+_SECRET = re.compile(r"(^|_)(password|passphrase|token|secret|key|url|remote)$", re.IGNORECASE)
 
 
 def read_yaml(path: Path, kind: str = "file") -> Any:
@@ -49,12 +53,23 @@ def field_problems(where: Path | str, e: ValidationError, model: type[BaseModel]
             case "model_type" | "dict_type":
                 found = type(problem["input"]).__name__
                 out.append(f"{where}: {field}: expected fields ({', '.join(_fields(model, loc))}), found {found}")
-            case "value_error" if "password" in problem["msg"]:
-                # What was found is the password.
-                out.append(f"{where}: {field}: {problem['ctx']['error']}")
-            case _:
-                out.append(f"{where}: {field}: {problem['msg']} (found {_short(problem['input'])})")
+            case kind:
+                said = str(problem["ctx"]["error"]) if kind == "value_error" else problem["msg"]
+                found = "" if any(_secret(str(x)) for x in loc) else f" (found {_short(_masked(problem['input']))})"
+                out.append(f"{where}: {field}: {said}{found}")
     return out
+
+
+def _secret(name: str) -> bool:
+    """Whether a field of this name may hold a secret, such as one that was written where its place belongs."""
+    return bool(_SECRET.search(name))
+
+
+def _masked(value: object) -> object:
+    """The same without the values of fields that may hold a secret."""
+    if isinstance(value, dict):
+        return {k: "…" if _secret(str(k)) else _masked(v) for k, v in value.items()}
+    return [_masked(v) for v in value] if isinstance(value, list) else value
 
 
 def _short(value: object, most: int = 60) -> str:

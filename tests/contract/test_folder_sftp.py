@@ -15,6 +15,7 @@ from fakes.ledger import MemoryLedger
 from fakes.night import HOUR, T0, bundle
 from fakes.sshd import Sshd, Wire, free_port, make_key
 
+from shelfscan.adapters.exchange import LocalExchange
 from shelfscan.adapters.exchange_sftp import SftpExchange, SftpPlace
 from shelfscan.adapters.wms_folder import FolderWms, to_csv
 from shelfscan.bootstrap import make_wms
@@ -82,6 +83,34 @@ def test_a_server_without_extensions_replaces_nothing(system: FolderSystem, tmp_
         assert parts(system) == []
     finally:
         old.stop()
+
+
+@pytest.mark.parametrize("denied", ["opendir", "readdir"])
+def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(system: FolderSystem, tmp_path: Path, denied: str) -> None:
+    (system.root / "in" / "tasks.csv").write_text("ref,location_code\nT1,L1\n")
+    strict = Sshd(tmp_path, options=f"-P {denied}")
+    try:
+        client = FolderWms(strict.exchange(system.root), ROWS)
+        with pytest.raises(WmsError, match=r"/wms/in: the folder cannot be read: .*Permission denied"):
+            client.pull_tasks()
+    finally:
+        strict.stop()
+
+
+def test_names_of_a_folder(sshd: Sshd, tmp_path: Path) -> None:
+    root = tmp_path / "Lager 7 [süd]*"
+    (root / "in").mkdir(parents=True)
+    for name in ("tasks.csv", "tasks-ü 2.csv", "stock.csv", "tasks.csv.part", ".tasks.csv"):
+        (root / "in" / name).touch()
+    (tmp_path / "Lager 7 s").mkdir()  # what the name would mean as a pattern
+    files = sshd.exchange(root)
+    assert files.names("in", "tasks") == LocalExchange(root).names("in", "tasks") == ["tasks-ü 2.csv", "tasks.csv"]
+    assert files.names("answers", "") == []
+    (root / "answers").touch()
+    with pytest.raises(WmsError, match="/answers: the folder cannot be read"):
+        files.names("answers", "")
+    with pytest.raises(WmsTransient, match="no such folder"):
+        sshd.exchange(tmp_path / "none").names("in", "tasks")
 
 
 def test_who_is_not_let_in_is_told_why(sshd: Sshd, system: FolderSystem, tmp_path: Path) -> None:

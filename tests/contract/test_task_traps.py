@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 from fakes.ledger import MemoryLedger
+from fakes.night import bundle
 from fakes.tasks import ROWS, Asks
 
-from shelfscan.errors import WmsConflict, WmsError, WmsRejected, WmsUnknown
+from shelfscan.adapters.store_day import StoreDays
+from shelfscan.bootstrap import make_wms
+from shelfscan.config import Config
+from shelfscan.errors import BadInput, WmsConflict, WmsError, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.evaluation.odoo_night import OdooTill
 from shelfscan.evaluation.odoo_stub import OdooStub
+from shelfscan.wms.sync import Retry
 
 TODAY = date.today().isoformat()
 
@@ -39,6 +45,67 @@ def test_odoo_asks_from_the_day_on_and_until_a_count_is_set(make: Any) -> None:
     odoo.tables["stock.quant"][busy]["inventory_quantity_set"] = True
     (task,) = asks.client.pull_tasks()
     assert task.ref.startswith(f"{late}@") and "assigned to" in task.note
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp()) * 1_000_000_000
+
+
+@pytest.mark.parametrize(("minutes", "asked"), [(-1, False), (1, True)])
+def test_odoo_asks_from_the_stores_midnight_on(make: Any, minutes: int, asked: bool) -> None:
+    """22:00 UTC in summer in Berlin; the robot's computer may think what it likes."""
+    odoo = make("odoo-json2").client.odoo
+    odoo.request_count("L1", "A", "2030-06-02")
+    midnight = at("2030-06-01T22:00:00+00:00")
+    days = StoreDays(ZoneInfo("Europe/Berlin"), lambda: midnight + minutes * 60_000_000_000)
+    tasks = OdooTill(odoo, ROWS, days=days).pull_tasks()
+    assert [(t.due_ns, t.asked_ns) for t in tasks] == [(midnight, midnight)] * asked
+
+
+@pytest.mark.parametrize(("clock", "date_after"), [("21:59", "2030-06-08"), ("22:01", "2030-06-09")])
+def test_odoo_gets_the_next_date_from_the_stores_day(make: Any, clock: str, date_after: str) -> None:
+    asks = make("odoo-json2")
+    (ref,) = asks.ask("L1", "A")
+    asks.client.odoo.one("stock.location", barcode="L1")["cyclic_inventory_frequency"] = 7
+    days = StoreDays(ZoneInfo("Europe/Berlin"), lambda: at(f"2030-06-01T{clock}:00+00:00"))
+    OdooTill(asks.client.odoo, ROWS, days=days).close_task(ref, "counted")
+    assert quant(asks, ref)["inventory_date"] == date_after
+
+
+@pytest.mark.parametrize("name", ["odoo", "tryton"])
+def test_the_stores_time_zone_is_chosen_by_the_configuration(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHELFSCAN_ODOO_KEY", "secret")
+    monkeypatch.setenv("SHELFSCAN_TRYTON_PASSWORD", "secret")
+    for zone, wanted in (("", None), ("Asia/Tokyo", ZoneInfo("Asia/Tokyo"))):
+        config = Config.model_validate({"wms": {"name": name, name: {"time_zone": zone}}})
+        wms: Any = make_wms(bundle(ROWS), tmp_path, config)
+        assert wms._tasks._days.zone == wanted
+    config = Config.model_validate({"wms": {"name": name, name: {"time_zone": "Asia/Nowhere"}}})
+    with pytest.raises(BadInput, match=rf"wms\.{name}\.time_zone: 'Asia/Nowhere' is no time zone"):
+        make_wms(bundle(ROWS), tmp_path, config)
+
+
+def test_a_folder_that_a_broken_line_hides_a_task_in_is_asked_again(make: Any) -> None:
+    """The task would stay open although its count is there, and nothing would say that the line was to blame."""
+    asks = make("folder")
+    (ref,) = asks.ask("L2", "B")
+    files, broken = asks.client._tasks._files, []
+
+    class Breaks:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(files, name)
+
+        def read(self, folder: str, name: str) -> bytes | None:
+            if name.startswith("tasks") and not broken:
+                broken.append(name)
+                raise WmsTransient("Connection closed")
+            return files.read(folder, name)
+
+    asks.client._tasks._files = Breaks()
+    report = asks.sync(MemoryLedger(), retry=Retry(attempts=2, wait_s=0, max_wait_s=0))
+    assert broken and report.ok and [(t.ref, t.state) for t in report.tasks] == [(ref, "closed")]
 
 
 def test_odoo_closes_with_the_next_date_as_odoo_reckons_it(make: Any) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from fakes.tryton import running
 
+from shelfscan.adapters.tryton_rpc import TrytonRpc
+from shelfscan.adapters.tryton_stock import TrytonStock
 from shelfscan.adapters.wms_tryton import TrytonWms
 from shelfscan.errors import WmsAuth, WmsRejected
 from shelfscan.evaluation.sync_campaign import WRONG, campaign
@@ -27,9 +30,14 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def till(address: str) -> TrytonTill:
+    return till_at(address, 0)
+
+
+def till_at(address: str, first: int) -> TrytonTill:
+    """Three locations, from the ``first`` one on, with seven pieces each of a product of its own."""
     server = TrytonServer.of(address)
     codes, products = server.client(()).known()
-    places, skus = sorted(c for c in codes if "-" in c)[:3], sorted(products)[:3]
+    places, skus = sorted(c for c in codes if "-" in c)[first:][:3], sorted(products)[:3]
     rows = tuple(
         WmsLocation(c, "site" if n == 2 else "shelf", f"b{n}", s, 0, 0)
         for n, (c, s) in enumerate(zip(places, skus, strict=True))
@@ -105,7 +113,60 @@ def test_a_wrong_password_is_said_and_not_shown(address: str) -> None:
     assert server.client(()).health().ok
 
 
+def test_a_count_is_of_the_companys_day(address: str) -> None:
+    """Where it is another day than in UTC, what moved since midnight there is expected, and nothing lies in the future."""
+    till = till_at(address, 3)  # its moves may be of tomorrow: nothing else is to be counted there
+    rpc = till.rpc
+    zone = "Pacific/Kiritimati" if datetime.now(timezone.utc).hour >= 11 else "Pacific/Niue"  # UTC+14, UTC-11
+    rpc.call("model.company.company.write", [rpc.company()], {"timezone": zone}, changes=True)
+    try:
+        (code, sku), _ = sorted(till._pairs)[:2]
+        till.post_movement(code, sku, -2)
+        assert [s.result for s in till.submit(document(till, 4, 6)).lines] == ["applied", "applied"]
+        assert on_hand(till)[:2] == [4, 6]
+    finally:
+        rpc.call("model.company.company.write", [rpc.company()], {"timezone": None}, changes=True)
+
+
+def test_stock_of_a_closed_period_and_of_one_who_may_not_read_it(till: TrytonTill) -> None:
+    rpc, company = till.rpc, till.rpc.company()
+    day = date.today() - timedelta(days=2)
+    then = {"__class__": "date", "year": day.year, "month": day.month, "day": day.day}
+    codes, products = till.known()
+    lines = [["create", [{"product": next(iter(products.values())), "quantity": 3.0}]]]
+    old = {"location": next(iter(codes.values())), "company": company, "date": then, "lines": lines}
+    rpc.call("model.stock.inventory.confirm", rpc.call("model.stock.inventory.create", [old], changes=True), changes=True)
+    stock_group = int(rpc.read("res.group", [["name", "=", "Stock"]], [])[0]["id"])
+    (sees_moves,) = rpc.call("model.res.group.create", [{"name": f"moves {time.time_ns()}"}], changes=True)
+    right = {"model": "stock.move", "group": sees_moves, "perm_read": True}
+    rpc.call("model.ir.model.access.create", [right], changes=True)
+    login, password = f"clerk{time.time_ns()}", "clerk-Test-12"
+    values = {"name": "clerk", "login": login, "password": password, "groups": [["add", [stock_group]]]}
+    values |= {"companies": [["add", [company]]], "company": company}
+    (user,) = rpc.call("model.res.user.create", [values], changes=True)
+
+    def clerk() -> TrytonStock:
+        return TrytonStock(TrytonRpc(rpc.url, rpc.database, login, password))
+
+    before, allowed = till._read.stock(), clerk()
+    assert allowed.stock() == before
+    period = rpc.call("model.stock.period.create", [{"date": then, "company": company}], changes=True)
+    rpc.call("model.stock.period.close", period, changes=True)
+    try:
+        after = till._read.stock()
+        assert {k: v[0] for k, v in after.items()} == {k: v[0] for k, v in before.items()}
+        assert any(version == f"p{period[0]}" for _, version in after.values())
+        assert allowed.stock() == after
+        change = {"groups": [["remove", [stock_group]], ["add", [sees_moves]]]}
+        rpc.call("model.res.user.write", [user], change, changes=True)
+        with pytest.raises(WmsRejected, match="Stock Period"):
+            allowed.stock()  # it was allowed when it began: a refusal is no answer to guess from
+        assert clerk().stock() == before, "added up from all moves"
+    finally:
+        rpc.call("model.stock.period.draft", period, changes=True)
+
+
 def test_nights_of_faults(address: str) -> None:
-    result = campaign("tryton", 10, 5000, tryton=address)
+    result = campaign("tryton", 14, 5000, tryton=address)
     assert {k: result[k] for k in WRONG} == dict.fromkeys(WRONG, 0)
     assert result["posted"] > 5 and result["faults"] > 20

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from fakes.ledger import MemoryLedger
 from fakes.tasks import Asks
 from fakes.tryton import running
 
+from shelfscan.adapters.store_day import StoreDays
+from shelfscan.adapters.tryton_tasks import TrytonTasks
 from shelfscan.errors import WmsConflict, WmsRejected, WmsTransient
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -67,6 +70,18 @@ def test_a_request_for_later_is_asked_for_later(asks: Asks) -> None:
     parts = {"__class__": "date", "year": day.year, "month": day.month, "day": day.day}
     asks.client.rpc.call("model.stock.inventory.write", [int(ref)], {"date": parts}, changes=True)
     assert asks.open() == []
+
+
+def test_a_request_is_asked_for_from_the_stores_midnight_on(asks: Asks) -> None:
+    (ref,) = asks.ask("L2", "B")
+    day = date(2030, 6, 2)
+    parts = {"__class__": "date", "year": day.year, "month": day.month, "day": day.day}
+    asks.client.rpc.call("model.stock.inventory.write", [int(ref)], {"date": parts}, changes=True)
+    midnight = int(datetime(2030, 6, 1, 22, tzinfo=timezone.utc).timestamp()) * 1_000_000_000  # in Berlin, in summer
+    for minutes, due in ((-1, []), (1, [(ref, midnight)])):
+        days = StoreDays(ZoneInfo("Europe/Berlin"), lambda m=minutes: midnight + m * 60_000_000_000)  # type: ignore[misc]
+        tasks = TrytonTasks(asks.client.rpc, days).open(*asks.client.known())
+        assert [(t.ref, t.due_ns) for t in tasks] == due
 
 
 def test_where_somebody_counts_nothing_is_posted_nor_closed(asks: Asks) -> None:

@@ -6,8 +6,11 @@ import importlib.util
 import os
 import shutil
 import socket
+import ssl
+import struct
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +61,31 @@ class Cluster:
             return list(db.run(text) or [])
         finally:
             db.close()
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """From the next connection on it shows this certificate to those who ask for an encrypted line."""
+        for path, name in ((certificate, "server.crt"), (key, "server.key")):
+            there = self._folder / "data" / name
+            shutil.copyfile(path, there)
+            there.chmod(0o600)
+            if os.getuid() == 0:
+                shutil.chown(there, "postgres")
+        self.sql("ALTER SYSTEM SET ssl = on")
+        self.sql("SELECT pg_reload_conf()")
+        ends = time.monotonic() + 30
+        while self._shown() != certificate.read_text() and time.monotonic() < ends:
+            time.sleep(0.05)
+
+    def _shown(self) -> str:
+        """The certificate it shows, if any."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as line:
+            line.sendall(struct.pack("!ii", 8, 80877103))
+            if line.recv(1) != b"S":
+                return ""
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with context.wrap_socket(line) as encrypted:
+                return ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True) or b"")
 
     def _run(self, program: str, *args: str) -> None:
         # It refuses to run as root.

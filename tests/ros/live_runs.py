@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.ledger_place import find_ledger
 from shelfscan.errors import LedgerError
 from shelfscan.ports import Event
 
@@ -37,7 +37,7 @@ class Run:
     def events(self, *kinds: str) -> list[Event]:
         """What the ledger holds by now."""
         try:
-            ledger = SqliteLedger(self.run_dir / "ledger.sqlite")
+            ledger = find_ledger(self.run_dir, wait_s=0)
         except LedgerError:
             return []
         try:
@@ -117,7 +117,7 @@ def check_complete(run_dir: Path) -> dict[str, Any]:
     assert score["bins_counted"] == score["bins_reachable"] > 0
     assert score["coverage"] == 1.0
     assert score["duplicates"] == 0 and score["unknown_bins"] == 0
-    ledger = SqliteLedger(run_dir / "ledger.sqlite")
+    ledger = find_ledger(run_dir)
     scans = [s.event.payload["capture_id"] for s in ledger.read(kinds=("bay_scan",))]
     ledger.close()
     assert len(scans) == len(set(scans))

@@ -113,6 +113,10 @@ class PostgresServer:
             return e
         said = e.args[0] if e.args and isinstance(e.args[0], dict) else None
         if said is None:
+            if isinstance(e, ssl.SSLCertVerificationError):
+                by = f"those of {self.ca}" if self.ca else "the certificates this computer trusts"
+                why = f"the server's certificate is refused, checked with {by}: {e.verify_message.rstrip('.')}"
+                return LedgerError(f"{self}: {why}. Nothing was sent (ledger.ca)")
             if isinstance(e, ssl.SSLError) or "Server refuses SSL" in str(e):
                 return LedgerError(f"{self}: no encrypted line: {e} (ledger.tls, ledger.ca)")
             # Whatever the library stumbled over when the line broke; the server itself said nothing.

@@ -123,14 +123,22 @@ class SftpExchange:
         raise WmsError(f"{self.where(folder, name)}: cannot be read: {done.text}")
 
     def names(self, folder: str, prefix: str) -> list[str]:
-        """See `Exchange.names`; a folder that may not be read looks like none. ``prefix``: letters and dashes."""
+        """See `Exchange.names`."""
         with tempfile.TemporaryDirectory(prefix="shelfscan-sftp-") as here:
-            done = self._run(Path(here), f'cd "{self._place.path}"', f"-ls -1 {folder}/{prefix}*.csv")
-        if done.refused:
-            raise WmsTransient(f"{self.address}: no such folder, or it cannot be entered: {done.text}")
-        if not done.ok:
+            # No pattern: where one finds nothing, sftp does not say if it was allowed to look. And no name: it is one.
+            done = self._run(Path(here), f'cd "{self._place.path}"', f"cd {folder}", "ls -1")
+        # A listing that was refused, or broke off, ends well and says so in passing.
+        broken = not done.output or "readdir" in done.errors or "read directory" in done.errors
+        if done.ok and not (done.errors.strip() and broken):
+            return sorted(n for n in map(_plain, done.output) if n.startswith(prefix) and n.endswith(".csv"))
+        if not done.refused and not done.ok:
             raise self._lost(done)
-        return sorted(x.strip().rpartition("/")[2] for x in done.output)
+        if not done.began(f"cd {folder}"):
+            raise WmsTransient(f"{self.address}: no such folder, or it cannot be entered: {done.text}")
+        if not done.began("ls") and "No such file" in done.errors:
+            return []
+        denied = "Permission denied" in done.errors or "not a directory" in done.errors
+        raise (WmsError if denied else WmsTransient)(f"{self.address}/{folder}: the folder cannot be read: {done.text}")
 
     def write(self, folder: str, name: str, data: bytes) -> None:
         """See `Exchange.write`."""
@@ -223,7 +231,7 @@ class _Done:
 
     def began(self, command: str) -> bool:
         """Whether a command may have been sent."""
-        return any(x.startswith(f"{_PROMPT}{command} ") for x in self.said.splitlines())
+        return any(f"{x} ".startswith(f"{_PROMPT}{command} ") for x in self.said.splitlines())
 
     @property
     def output(self) -> list[str]:
@@ -235,6 +243,12 @@ class _Done:
         """What went wrong, in one line. That there was nothing to clean up is nothing that went wrong."""
         lines = [x.strip() for x in self.errors.splitlines() if not x.startswith(("remote delete ", "Can't ls:"))]
         return "; ".join(x for x in lines if x)[:300] or f"sftp ended with {self.code}"
+
+
+def _plain(name: str) -> str:
+    """A name as `ls` prints it, which writes bytes that are no ASCII as octal numbers."""
+    octal = re.sub(rb"\\(\\|[0-7]{3})", lambda m: b"\\" if m[1] == b"\\" else bytes([int(m[1], 8) & 255]), name.encode())
+    return octal.decode(errors="replace")
 
 
 def _quoted(path: Path, field: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from shelfscan.adapters.exchange import Exchange
 from shelfscan.adapters.folder_csv import iso, rows_of, stamp_of
-from shelfscan.errors import WmsError, WmsRejected
+from shelfscan.errors import WmsAuth, WmsError, WmsRejected, WmsTransient
 from shelfscan.wms.tasks import CountTask
 
 _REF = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -30,7 +30,10 @@ class FolderTasks:
         self._known: dict[str, CountTask] = {}
 
     def open(self) -> list[CountTask]:
-        """By when they are due, those of any time last. What is wrong with a row or a file is a problem; the others count."""
+        """By when they are due, those of any time last. What is wrong with a row or a file is a problem; the others count.
+
+        Raises `WmsTransient` for a file that cannot be had just now: its tasks would stay open without anybody knowing why.
+        """
         names = [n for n in self._files.names("in", "tasks") if _FILE.match(n)]
         if not names:
             return []
@@ -40,7 +43,14 @@ class FolderTasks:
         rows: list[dict[str, str]] = []
         for name in names:
             try:
-                rows += self._rows(name)
+                data = self._files.read("in", name)
+            except (WmsTransient, WmsAuth):
+                raise
+            except WmsError as e:
+                out.append(CountTask(name, "?", problem=str(e)))
+                continue
+            try:
+                rows += self._rows(name, data)
             except WmsError as e:
                 out.append(CountTask(name, "?", problem=str(e)))
         for row in rows:
@@ -75,8 +85,7 @@ class FolderTasks:
         writer.writerows((COLUMNS, (ref, task.location_code, task.sku, "closed", text, iso(self._clock()))))
         self._files.write("answers", _file_of(ref), out.getvalue().encode())
 
-    def _rows(self, name: str) -> Sequence[dict[str, str]]:
-        data = self._files.read("in", name)
+    def _rows(self, name: str, data: bytes | None) -> Sequence[dict[str, str]]:
         # The system may have taken it away since.
         return [] if data is None else rows_of(self._files.where("in", name), data, ("ref", "location_code"), filled=False)
 

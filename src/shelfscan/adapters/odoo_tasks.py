@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from shelfscan.adapters.odoo_rpc import OdooRpc
 from shelfscan.adapters.odoo_stock import OdooStock, ident, named
+from shelfscan.adapters.store_day import StoreDays
 from shelfscan.errors import WmsConflict
 from shelfscan.wms.tasks import CountTask
 
@@ -25,15 +26,17 @@ _LOCATION = ("complete_name", "cyclic_inventory_frequency", "company_id")
 class OdooTasks:
     """Tasks of one database. ``fence`` takes the power from earlier requests; ``package``: the name of that model."""
 
-    def __init__(self, odoo: OdooRpc, read: OdooStock, fence: Callable[[], None], package: Callable[[], str]) -> None:
-        self._odoo, self._read, self._fence, self._package = odoo, read, fence, package
+    def __init__(
+        self, odoo: OdooRpc, read: OdooStock, fence: Callable[[], None], package: Callable[[], str], days: StoreDays
+    ) -> None:
+        self._odoo, self._read, self._fence, self._package, self._days = odoo, read, fence, package, days
 
     def open(self) -> list[CountTask]:
         """What is due today or was before, the oldest first."""
         codes = {number: code for code, number in self._read.places().items()}
         products = {int(p["id"]): (sku, p) for sku, p in self._read.products().items()}
         inside = {int(r["id"]): r for r in self._odoo.read("stock.location", [["usage", "=", "internal"]], _LOCATION)}
-        due = [["inventory_date", "<=", date.today().isoformat()], ["inventory_quantity_set", "=", False]]
+        due = [["inventory_date", "<=", self._days.today().isoformat()], ["inventory_quantity_set", "=", False]]
         rows = [q for q in self._odoo.read("stock.quant", due, _QUANT) if ident(q["location_id"]) in inside]
         out = []
         for q in sorted(rows, key=lambda q: (str(q["inventory_date"]), int(q["id"]))):
@@ -47,7 +50,7 @@ class OdooTasks:
                 problem = f"{sku} is tracked by {product['tracking']}; counts of it are not posted"
             code = codes.get(place, str(inside[place]["complete_name"]))
             asked = f"assigned to {_name(q['user_id'])}" if q["user_id"] else ""
-            day = _ns(str(q["inventory_date"]))
+            day = self._days.begin_ns(date.fromisoformat(str(q["inventory_date"])))
             out.append(CountTask(_ref(q), code, sku, day, asked, asked_ns=day, problem=problem))
         return out
 
@@ -70,7 +73,7 @@ class OdooTasks:
 
     def _next(self, place: int) -> str | bool:
         """When a location is counted again, as Odoo reckons it after a count; False for never."""
-        today = date.today()
+        today = self._days.today()
         (location,) = self._odoo.read("stock.location", [["id", "=", place]], _LOCATION)
         if location["cyclic_inventory_frequency"]:
             return (today + timedelta(days=int(location["cyclic_inventory_frequency"]))).isoformat()
@@ -89,8 +92,3 @@ def _ref(quant: dict[str, Any]) -> str:
 
 def _name(value: Any) -> str:
     return str(value[1]) if isinstance(value, list) and len(value) > 1 else str(value)
-
-
-def _ns(day: str) -> int:
-    """The begin of a day where the store is."""
-    return int(datetime.fromisoformat(day).timestamp()) * 1_000_000_000

@@ -9,21 +9,21 @@ looked up, nor a count that a person entered be told from ours. So the planner e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from shelfscan.adapters.sap_inventory import Sheet
-from shelfscan.adapters.sap_odata import NS, day_of
+from shelfscan.adapters.sap_odata import day_of
 from shelfscan.adapters.sap_stock import SapStock
+from shelfscan.adapters.store_day import StoreDays
 from shelfscan.wms.tasks import CountTask
 
 
-def tasks_of(found: Iterable[tuple[dict[str, Any], Sequence[Sheet]]], read: SapStock) -> list[CountTask]:
-    """A task for each document, the one that is planned first first."""
+def tasks_of(found: Iterable[tuple[dict[str, Any], Sequence[Sheet]]], read: SapStock, days: StoreDays) -> list[CountTask]:
+    """A task for each document, the one that is planned first first. ``days``: SAP's."""
     out = []
     for head, sheets in found:
         planned = head.get("PhysInventoryPlannedCountDate")
-        due_ns = int(datetime.combine(day_of(planned), datetime.min.time()).timestamp()) * NS if planned else 0
+        due_ns = days.begin_ns(day_of(planned)) if planned else 0
         skus = tuple(dict.fromkeys(read.sku(s.material) for s in sheets))
         code = read.code((str(head["Plant"]), str(head["StorageLocation"])))
         note = str(head.get("PhysicalInventoryDocumentDesc") or "")

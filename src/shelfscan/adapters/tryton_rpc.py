@@ -47,6 +47,15 @@ class TrytonRpc:
         answer = self._system.call("POST", "/rpc/", changes=False, json=self._body("common.server.version"))
         return str(answer.get("result", answer) if isinstance(answer, dict) else answer)
 
+    def rights(self, models: Sequence[str]) -> dict[str, bool]:
+        """Which of these models the user may read."""
+        found = self.call("model.ir.model.access.get_access", list(models), changes=False)
+        try:
+            # None: nobody restricts it.
+            return {m: found[m]["read"] is None or bool(found[m]["read"]) for m in models}
+        except (KeyError, TypeError) as e:
+            raise WmsError(f"rights of {self._user!r}: an answer that is not Tryton's: {str(found)[:200]}") from e
+
     def read(self, model: str, domain: Sequence[Any], fields: Sequence[str]) -> list[dict[str, Any]]:
         """Records by number."""
         out: list[dict[str, Any]] = []

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from shelfscan.adapters.tryton_rpc import TrytonRpc
-from shelfscan.errors import WmsRejected, WmsTransient
+from shelfscan.errors import WmsTransient
 
 ROUNDS = 3
 #: On hand and version of what never moved.
@@ -19,6 +19,7 @@ class TrytonStock:
     def __init__(self, rpc: TrytonRpc) -> None:
         self._rpc = rpc
         self._ids: tuple[dict[str, int], dict[str, int]] | None = None
+        self._reads_periods: bool | None = None
 
     def known(self, fresh: bool = False) -> tuple[dict[str, int], dict[str, int]]:
         """Ids of storage locations by code, and of products by code."""
@@ -48,11 +49,14 @@ class TrytonStock:
 
     def _period(self) -> tuple[int, Any]:
         """The last closed period and its day; 0 for none, or where this user may not read them."""
-        try:
-            where = [["state", "=", "closed"], ["company", "=", self._rpc.company()]]
-            found = self._rpc.read("stock.period", where, ["date"])
-        except WmsRejected:
+        if self._reads_periods is None:
+            # Asked, and not told from a refusal: that comes in the user's language, and looks like any other.
+            rights = self._rpc.rights(("stock.period", "stock.period.cache"))
+            self._reads_periods = all(rights.values())
+        if not self._reads_periods:
             return 0, None
+        where = [["state", "=", "closed"], ["company", "=", self._rpc.company()]]
+        found = self._rpc.read("stock.period", where, ["date"])
         last = max(found, key=lambda r: (r["date"]["year"], r["date"]["month"], r["date"]["day"], r["id"]), default=None)
         return (int(last["id"]), last["date"]) if last else (0, None)
 

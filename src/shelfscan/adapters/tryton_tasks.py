@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
+from shelfscan.adapters.store_day import StoreDays
 from shelfscan.adapters.tryton_rpc import TrytonRpc, ns_of
 from shelfscan.errors import WmsConflict, WmsRejected
 from shelfscan.wms.tasks import CountTask
@@ -28,13 +29,13 @@ _FIELDS = ("number", "state", "date", "location", "create_date", "_timestamp")
 class TrytonTasks:
     """Reads and closes requests of one database."""
 
-    def __init__(self, rpc: TrytonRpc) -> None:
-        self._rpc = rpc
+    def __init__(self, rpc: TrytonRpc, days: StoreDays) -> None:
+        self._rpc, self._days = rpc, days
 
     def open(self, codes: Mapping[str, int], products: Mapping[str, int]) -> list[CountTask]:
         """Requests whose day has come, the oldest day first. ``codes`` and ``products``: numbers of locations and products."""
         names, skus = {v: k for k, v in codes.items()}, {v: k for k, v in products.items()}
-        today = datetime.now().date()  # the store's day
+        today = self._days.today()
         asked = [r for r in self._theirs([]).values() if _day(r["date"]) <= today]
         lines: dict[int, list[dict[str, Any]]] = {int(r["id"]): [] for r in asked}
         for x in self._lines([int(r["id"]) for r in asked]):
@@ -106,12 +107,11 @@ class TrytonTasks:
         elif any(x["quantity"] is not None for x in lines):
             problem = _BUSY
         wanted = tuple(skus[int(x["product"])] for x in lines if int(x["product"]) in skus)
-        due = datetime.combine(_day(row["date"]), datetime.min.time())  # the store's midnight
         return CountTask(
             ref=str(row["id"]),
             location_code=names.get(place, str(place)),
             sku=wanted[0] if len(wanted) == 1 else "",
-            due_ns=int(due.timestamp()) * 1_000_000_000,
+            due_ns=self._days.begin_ns(_day(row["date"])),
             note=str(row["number"] or ""),
             skus=wanted if len(wanted) > 1 else (),
             asked_ns=ns_of(row["create_date"]),

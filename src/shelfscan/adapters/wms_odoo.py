@@ -26,6 +26,7 @@ import httpx
 from shelfscan.adapters.odoo_rpc import Api, OdooRpc
 from shelfscan.adapters.odoo_stock import Have, OdooStock, Pair, named
 from shelfscan.adapters.odoo_tasks import OdooTasks
+from shelfscan.adapters.store_day import StoreDays
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsConflict, WmsError, WmsRateLimited, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
@@ -39,7 +40,7 @@ ROUNDS = 4
 
 
 class OdooWms:
-    """A `WmsClient` of one Odoo database. ``rows``: what the store maps; scopes come from there."""
+    """A `WmsClient` of one Odoo database. ``rows``: what the store maps; scopes come from there. ``days``: the store's."""
 
     def __init__(
         self,
@@ -50,12 +51,13 @@ class OdooWms:
         *,
         api: Api = "json2",
         user: str = "",
+        days: StoreDays | None = None,
         timeout_s: float = 60.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._odoo = OdooRpc(url, database, user, key, api=api, timeout_s=timeout_s, transport=transport)
         self._read = OdooStock(self._odoo, {r.location_code for r in rows})
-        self._tasks = OdooTasks(self._odoo, self._read, self._fence, self._package)
+        self._tasks = OdooTasks(self._odoo, self._read, self._fence, self._package, days or StoreDays())
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
 

@@ -25,6 +25,7 @@ from shelfscan.adapters.sap_inventory import SapInventory, Sheet, fingerprint
 from shelfscan.adapters.sap_odata import SapOData, SapRefused
 from shelfscan.adapters.sap_stock import Have, Master, SapStock, bare, told
 from shelfscan.adapters.sap_tasks import tasks_of, theirs
+from shelfscan.adapters.store_day import StoreDays
 from shelfscan.adapters.wms_http import local_writer
 from shelfscan.errors import WmsError, WmsRateLimited, WmsRejected, WmsTransient, WmsUnknown
 from shelfscan.model.bundle import WmsLocation
@@ -131,7 +132,8 @@ class SapWms:
 
     def pull_tasks(self) -> list[CountTask]:
         """See `TaskSource.pull_tasks`: documents of planners that wait for a count. None can be closed by us."""
-        return tasks_of(self._sheets.asked({self._read.place(c) for c in self._scope}), self._read)
+        asked = self._sheets.asked({self._read.place(c) for c in self._scope})
+        return tasks_of(asked, self._read, StoreDays(self._rules.zone))
 
     def close_task(self, ref: str, text: str) -> None:
         """See `TaskSource.close_task`; always `WmsRejected`."""

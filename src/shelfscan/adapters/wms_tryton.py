@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 
 import httpx
 
+from shelfscan.adapters.store_day import StoreDays
 from shelfscan.adapters.tryton_rpc import TrytonRpc, ns_of, written
 from shelfscan.adapters.tryton_stock import NOTHING, TrytonStock
 from shelfscan.adapters.tryton_tasks import OURS, TrytonTasks
@@ -52,7 +53,7 @@ class _Inventory:
 
 
 class TrytonWms:
-    """A `WmsClient` of one Tryton database. ``rows``: what the store maps; scopes come from there."""
+    """A `WmsClient` of one Tryton database. ``rows``: what the store maps; scopes come from there. ``days``: the store's."""
 
     def __init__(
         self,
@@ -62,11 +63,12 @@ class TrytonWms:
         password: str,
         rows: Sequence[WmsLocation],
         *,
+        days: StoreDays | None = None,
         timeout_s: float = 60.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.rpc = TrytonRpc(url, database, user, password, timeout_s=timeout_s, transport=transport)
-        self._read, self._tasks = TrytonStock(self.rpc), TrytonTasks(self.rpc)
+        self._read, self._tasks = TrytonStock(self.rpc), TrytonTasks(self.rpc, days or StoreDays())
         self._scope = {r.location_code: r.scope for r in rows}
         self._pairs = {(r.location_code, r.sku) for r in rows}
 
@@ -199,12 +201,12 @@ class TrytonWms:
         """All lines' inventories in one call, which Tryton makes wholly or not at all; wrong lines as cancelled ones."""
         codes, products = self.known(fresh=True)
         company = self.rpc.company()
-        today = datetime.now(timezone.utc).date()
-        date = {"__class__": "date", "year": today.year, "month": today.month, "day": today.day}
         values = []
         for x in doc.lines:
             wrong = self._wrong(x, codes, products)
-            base = {"date": date, "company": company, "empty_quantity": "keep"}
+            # Without a date, for Tryton's own today: it expects what was there at the end of an inventory's day, and another
+            # computer's day would leave out what moved since midnight, or lie in the future or in a closed period.
+            base = {"company": company, "empty_quantity": "keep"}
             if wrong:
                 number = f"{doc.doc_id}/{x.line_no} rejected: {wrong}"
                 values.append({**base, "number": number, "location": next(iter(codes.values()))})

@@ -21,6 +21,7 @@ from shelfscan.cli import (
     health,
     history,
     label,
+    ledger,
     losses,
     missions,
     models,
@@ -57,6 +58,7 @@ app.add_typer(evaluate.app, name="eval")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 app.add_typer(label.app, name="label")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(enrol.app, name="gallery")
 app.add_typer(retention.app, name="retention")
 app.add_typer(pilot.app, name="pilot")

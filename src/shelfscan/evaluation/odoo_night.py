@@ -10,6 +10,7 @@ from datetime import date
 import httpx
 
 from shelfscan.adapters.odoo_rpc import Api
+from shelfscan.adapters.store_day import StoreDays
 from shelfscan.adapters.wms_odoo import OdooWms
 from shelfscan.errors import WmsRejected
 from shelfscan.evaluation.faulty_wms import FaultyTransport
@@ -32,11 +33,12 @@ class OdooTill(OdooWms):
         api: Api = "json2",
         key: str = KEY,
         line: Callable[[OdooStub], httpx.BaseTransport] = lambda stub: stub,
+        days: StoreDays | None = None,
     ) -> None:
         self.odoo, self.rows, self.api = odoo, tuple(rows), api
         transport = line(OdooStub(odoo, 19 if api == "json2" else 17))
         url = night_url("odoo")
-        super().__init__(url, DATABASE, key, rows, api=api, user=USER, transport=transport)
+        super().__init__(url, DATABASE, key, rows, api=api, user=USER, days=days, transport=transport)
 
     @classmethod
     def of(
