@@ -40,9 +40,9 @@ SCALED, AS_SAID = 0.08, 0.12
 TIE_WITHIN = 0.05
 #: Higher than said: without their tops boxes must still be higher, and may differ more (tops do); a low item's single box tells
 #: nothing.
-HIGHER_BARE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 0.3, 0.12, 0.025
+HIGHER_BARE, HIGHER_ONCE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 1.3, 0.3, 0.12, 0.025
 #: Lower than said: a single box must be lower still. So much of its height may be the top side, of one box less; this share is.
-LOWER_ONCE, LOWER_BARE, LOWER_BARE_ONCE, TOP_SHARE = 0.76, 0.3, 0.13, 0.25
+LOWER_ONCE, LOWER_BARE, LOWER_BARE_ONCE, LOWER_AGREE, TOP_SHARE = 0.76, 0.3, 0.13, 0.16, 0.25
 #: A box this many times higher or lower than its item is two items' or a part of one.
 MOST = 1.75
 #: An item's head this much below the board above is seen.
@@ -234,7 +234,7 @@ def _height(product: Product, measured: Sequence[Height], widths: Sequence[float
     across = [w / product.width_m for w in widths]
     if any(abs(w / a - 1) < SCALED for w in across) and not any(abs(w - 1) < AS_SAID for w in across):
         return None  # larger or smaller as a whole: another size of the same design, and no slip in the catalogue
-    bare_higher = b > (1 + WRONG_BY if once else HIGHER_BARE)
+    bare_higher = b > (HIGHER_ONCE if once else HIGHER_BARE)
     if by_depth is not None:
         bare_higher = by_depth > 1 + WRONG_BY and (by_depth - 1) * said > FRONT_Z_M
     # One look of a low item is often a look at two of them, and its box is off by a centimetre or two; of a stack, a few are.
@@ -246,7 +246,7 @@ def _height(product: Product, measured: Sequence[Height], widths: Sequence[float
         return WrongSize(product.sku, "height_m", said, round(likely * said, 3), SEEN)
     # What is cut short by a board or a picture's border looks lower, too, but not from every side.
     least, bare_most = (LOWER_ONCE, LOWER_BARE_ONCE) if once else (1 - WRONG_BY, LOWER_BARE)
-    lower = a < least and a - b < bare_most and spread < AGREE
+    lower = a < least and a - b < bare_most and spread < LOWER_AGREE
     cleared = by_depth > 1 - WRONG_BY / 2 if by_depth is not None else 2 * sum(h.cut for h in measured) >= len(measured)
     if lower and not cleared:
         return WrongSize(product.sku, "height_m", said, round((a - TOP_SHARE * (a - b)) * said, 3), SEEN)
