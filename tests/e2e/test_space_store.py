@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -18,6 +20,7 @@ def shelfscan(*args: object) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_goods_on_too_few_facings_and_too_many_goods_are_told(tmp_path: Path) -> None:
     """Floors well below what is usual; everything that the list, the page and the score say of them."""
     store, run = tmp_path / "store", tmp_path / "run"

@@ -14,7 +14,7 @@ from fakes import postgres
 from fakes.postgres import PASSWORD, Cluster
 from live_runs import STORE, check_complete, environment, scan
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ros, pytest.mark.long, pytest.mark.timeout(600)]
 NODES = ("sim", "capture", "mission", "perception", "stock", "wms_bridge")
 
 
