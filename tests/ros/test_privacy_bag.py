@@ -33,7 +33,7 @@ def test_nobody_is_readable_in_what_a_run_recorded(tmp_path: Path) -> None:
                 # The demo store has no localisation error: the recorded pose is the true one.
                 for (camera, role), (pixels, left) in witness.readable(bundle.T_map_base, frame).items():
                     # Poses are recorded to the millimetre of a wheel's slip: an outline may be a pixel off.
-                    assert left <= 0.004 * pixels, (
+                    assert left <= 0.0005 * pixels, (
                         f"{bundle.viewpoint_id} {frame.head.name}/{camera}: {left} of {pixels} {role}"
                     )
                     shown[role] += pixels > 1000
