@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,12 +80,7 @@ def to_server(run_dir: Path, place: LedgerPlace) -> Contents:
                 raise BadInput(f"{run_dir}: the ledger is empty; there is nothing to copy")
             place = replace(place, run=str(uuid.uuid5(_NAMES, f"{source.site} {_line(events[0]).decode()}")))
             target = PostgresLedger(server_of(place), place.run, site=source.site, wait_s=place.wait_s)
-            try:
-                copied = _copy(source, target, place.url)
-                keep_place(run_dir, place)
-                done = _late(source, target, copied)
-            finally:
-                target.close()
+            done = _moved(source, target, place.url, lambda: keep_place(run_dir, place))
         finally:
             source.close()
         _check(run_dir, done)
@@ -103,12 +98,7 @@ def to_file(run_dir: Path) -> Contents:
             if not source.read():
                 raise BadInput(f"{run_dir}: the ledger is empty; there is nothing to copy")
             target = SqliteLedger(run_dir / SQLITE, site=source.site)
-            try:
-                copied = _copy(source, target, str(run_dir / SQLITE))
-                os.replace(run_dir / PLACE, run_dir / WAS)
-                done = _late(source, target, copied)
-            finally:
-                target.close()
+            done = _moved(source, target, str(run_dir / SQLITE), lambda: os.replace(run_dir / PLACE, run_dir / WAS))
         finally:
             source.close()
         _check(run_dir, done)
@@ -120,6 +110,16 @@ def _claimed_run(run_dir: Path) -> AbstractContextManager[None]:
     if not has_ledger(run_dir):
         raise BadInput(f"{run_dir}: no ledger.sqlite or ledger.json there")
     return claimed(run_dir)
+
+
+def _moved(source: Ledger, target: Ledger, where: str, use: Callable[[], object]) -> Contents:
+    """What the target, which is closed, holds after all was copied and ``use`` made it the run's ledger."""
+    try:
+        copied = _copy(source, target, where)
+        use()
+        return _late(source, target, copied)
+    finally:
+        target.close()
 
 
 def _copy(source: Ledger, target: Ledger, where: str) -> list[Event]:
