@@ -115,17 +115,19 @@ def test_a_wrong_password_is_said_and_not_shown(address: str) -> None:
 
 def test_a_count_is_of_the_companys_day(address: str) -> None:
     """Where it is another day than in UTC, what moved since midnight there is expected, and nothing lies in the future."""
-    till = till_at(address, 3)  # its moves may be of tomorrow: nothing else is to be counted there
-    rpc = till.rpc
+    client = TrytonServer.of(address).client(())
+    rpc, company = client.rpc, client.rpc.company()
     zone = "Pacific/Kiritimati" if datetime.now(timezone.utc).hour >= 11 else "Pacific/Niue"  # UTC+14, UTC-11
-    rpc.call("model.company.company.write", [rpc.company()], {"timezone": zone}, changes=True)
+    rpc.call("model.company.company.write", [company], {"timezone": zone}, changes=True)
     try:
+        # Stocked on the company's day too, which may be UTC's tomorrow: nothing else is to be counted there.
+        till = till_at(address, 3)
         (code, sku), _ = sorted(till._pairs)[:2]
         till.post_movement(code, sku, -2)
         assert [s.result for s in till.submit(document(till, 4, 6)).lines] == ["applied", "applied"]
         assert on_hand(till)[:2] == [4, 6]
     finally:
-        rpc.call("model.company.company.write", [rpc.company()], {"timezone": None}, changes=True)
+        rpc.call("model.company.company.write", [company], {"timezone": None}, changes=True)
 
 
 def test_stock_of_a_closed_period_and_of_one_who_may_not_read_it(till: TrytonTill) -> None:
