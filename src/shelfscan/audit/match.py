@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from shelfscan.audit.lying import Lying, as_tall, lying
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.detections import Candidate
-from shelfscan.model.front import FaceFront, place_surface
+from shelfscan.model.front import FaceFront, place_surface, share_at
 from shelfscan.model.planogram import Planogram, PlanogramLine
 from shelfscan.model.scan import PlaceCheck
 from shelfscan.model.store import BinPlace
@@ -39,10 +39,15 @@ UNNAMED_PLANNED, UNNAMED_OTHER = 0.2, 0.7
 UNNAMED_LEAST, UNNAMED_LOOKS = 0.3, 2
 #: Share of a window's cells that must be measured before depth alone has a say, and with a box at that depth.
 KNOWN_ALONE, KNOWN_WITH_BOX = 0.35, 0.15
+#: Without a box, and without a look that shows the planned product, so many of a place's cells must be at one depth: in an
+#: empty place neighbours' sides and chance make a surface now and then.
+ALL_AT_DEPTH = 0.6
 #: What stands nearer than the back of the shelf by this share of an item's depth is an item.
 ITEM_SHARE = 0.5
 #: What is this far behind a stranger's front is not the stranger.
 PAST_STRANGER_M = 0.04
+#: A box whose middle is this much higher or lower than that of what stands there is cut, or of more than one item.
+OFF_FOOT_M = 0.03
 #: A box and a place are the same thing within this share of the column's pitch or the item's height.
 ALIGNED_X, ALIGNED_Z = 0.5, 0.45
 #: A box alone, without depth, must be this sure and look like what is planned, or be surer still.
@@ -162,7 +167,8 @@ def match_bin(
         before: Placed | None = None
         for row in range(line.facings_high):
             foot = place.z0_m + row * product.height_m
-            depth, known = place_surface(front, product, x, foot, _beyond(before, foot, product, catalogue))
+            beyond_m = _beyond(before, foot, product, catalogue)
+            depth, known = place_surface(front, product, x, foot, beyond_m)
             judged += known >= KNOWN_ALONE
             box = _best(boxes.get((column, row), []), depth)
             by_depth = depth < empty_beyond_m and (known >= KNOWN_ALONE or (box is not None and known >= KNOWN_WITH_BOX))
@@ -170,21 +176,29 @@ def match_bin(
                 taken = by_depth
             else:
                 taken = by_depth or (box is not None and box.face_m[1] < empty_beyond_m and _stands_alone(box, line.sku))
-            if not taken:
-                continue
-            y = depth if by_depth else box.face_m[1] if box else 0.0
+            down = lying(front, product, x, foot, place.depth_m, box is not None) if row == 0 else None
+            y = depth if by_depth else box.face_m[1] if box else down.front_m if down else 0.0
             looks = [c for c in checks if (c.column, c.row) == (column, row) and abs(c.depth_m - y) < CHECK_DEPTH_M]
+            if box is None and down is None and math.isinf(beyond_m) and not _shown(looks, line.sku):
+                taken = taken and share_at(front, product, x, foot, depth) >= ALL_AT_DEPTH
+            if not taken and down is None:
+                continue
             verdict = check_name(looks, line.sku)
             # A crop of the planned item's outline shows a part of a larger stranger, as of a turned item; the box all of it.
             if box is not None and check_turn(looks) and misfit(box, line.sku, catalogue) > MISFIT:
                 verdict = None
+            tall = by_depth and as_tall(front, product, x, foot, depth)
+            # Over something low it shows the planned goods behind, too.
+            if box is not None and by_depth and not tall and misfit(box, line.sku, catalogue) > MISFIT:
+                named = name_in(box, line.sku, catalogue)
+                verdict = verdict if named[1] else named
             if verdict is None:
                 verdict = name_in(box, line.sku, catalogue) if box else (line.sku, True)
             sku, planned = verdict
             if not planned and box is not None and box.candidates and box.candidates[0].sku != line.sku:
                 # A stranger has a size of its own: its box shows it better than the planned item's outline does.
                 sku = box.candidates[0].sku
-            middle = (x, y, foot + product.height_m / 2)
+            stands = product if planned else catalogue.get(sku)
             out.append(
                 before := Placed(
                     key=box.key if box else f"{place.bin_id}/c{column}r{row}",
@@ -193,12 +207,12 @@ def match_bin(
                     planned=planned,
                     column=column,
                     row=row,
-                    face_m=_where(box, product, middle, planned),
+                    face_m=_where(box, stands, (x, y), foot, planned),
                     confidence=_confidence(box, by_depth, bool(looks)),
                     seen=box,
                     unnamed=box is not None and check_turn(looks) in ("", "other_side") and unnamed(box, line.sku),
-                    down=lying(front, product, x, foot) if row == 0 and planned else None,
-                    tall=by_depth and as_tall(front, product, x, foot, depth),
+                    down=down if planned else None,
+                    tall=tall,
                 )
             )
     return BinMatch(tuple(_one_lies(out)), judged / (line.facings_wide * line.facings_high))
@@ -219,13 +233,18 @@ def _beyond(below: Placed | None, foot_m: float, product: Product, catalogue: Ca
 def _one_lies(placed: Sequence[Placed]) -> list[Placed]:
     """What lies along the shelf lies before several columns and is one item; in the others stands what is behind it."""
     out: list[Placed] = []
-    last: Placed | None = None
+    along = [p.down for p in placed if p.down is not None and p.down.aside]
+    found: list[Lying] = []
     for p in placed:
-        known = last.down if last is not None else None
-        if p.down is not None and p.down.aside and known is not None and abs(p.down.x_m - known.x_m) < p.down.tall_m / 2:
-            out.append(replace(p, down=None, face_m=(p.face_m[0], p.down.behind_m, p.face_m[2])))
+        if p.down is None:
+            out.append(p)
             continue
-        last = p if p.down is not None and p.down.aside else last
+        # Where its middle was made out it is looked for from both sides.
+        if any(one.before(p.down) for one in found) or (not p.down.aside and any(one.before(p.down) for one in along)):
+            if math.isfinite(p.down.behind_m):
+                out.append(replace(p, down=None, face_m=(p.face_m[0], p.down.behind_m, p.face_m[2])))
+            continue
+        found.append(p.down)
         out.append(p)
     return out
 
@@ -233,6 +252,11 @@ def _one_lies(placed: Sequence[Placed]) -> list[Placed]:
 def _stands_alone(box: Seen, planned: str) -> bool:
     """Whether a box is believed where depth does not show that something stands there."""
     return box.score >= BOX_ALONE_SURE or (box.score >= BOX_ALONE and box.similarity(planned) >= BOX_ALONE_LIKE)
+
+
+def _shown(checks: Sequence[PlaceCheck], planned: str) -> bool:
+    """Whether a look at a place shows the planned product as it should stand."""
+    return any(not c.turn and any(k.sku == planned and k.score >= CHECK_PLANNED for k in c.candidates) for c in checks)
 
 
 def _confidence(box: Seen | None, by_depth: bool, checked: bool) -> float:
@@ -264,15 +288,23 @@ def _best(boxes: Sequence[Seen], depth_m: float) -> Seen | None:
     return max(at, key=lambda s: (s.score, s.key), default=None)
 
 
-def _where(box: Seen | None, product: Product, middle: tuple[float, float, float], planned: bool) -> tuple[float, float, float]:
-    """The measured centre when the box is as large as the item; a box that is cut or merged only says that it is there."""
+def _where(
+    box: Seen | None, product: Product | None, place_m: tuple[float, float], foot_m: float, planned: bool
+) -> tuple[float, float, float]:
+    """The measured centre when the box is as large as the item; a box that is cut or merged only says that it is there.
+
+    ``place_m``: middle of the place along the face, and its depth. What stands on a shelf stands as high as it is.
+    """
+    x, y = place_m
+    if product is None:
+        return (box.face_m[0], y, box.face_m[2]) if box is not None else (x, y, foot_m)
+    z = foot_m + product.height_m / 2
     if box is None:
-        return middle
+        return (x, y, z)
     whole = abs(box.size_m[0] - product.width_m) < 0.15 * product.width_m + 0.006
     tall = abs(box.size_m[1] - product.height_m) < 0.15 * product.height_m + 0.006
-    if not planned:
-        return (box.face_m[0], middle[1], box.face_m[2])
-    return (box.face_m[0] if whole else middle[0], middle[1], box.face_m[2] if tall else middle[2])
+    high = tall and abs(box.face_m[2] - z) < OFF_FOOT_M
+    return (box.face_m[0] if whole or not planned else x, y, box.face_m[2] if high else z)
 
 
 def check_turn(checks: Sequence[PlaceCheck]) -> str:

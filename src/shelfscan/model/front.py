@@ -132,6 +132,14 @@ def place_surface(
     return float(np.median(values[start : start + need])), known
 
 
+def share_at(front: FaceFront, product: Product, x_m: float, foot_m: float, depth_m: float) -> float:
+    """Share of the cells of a place, measured or not, in which something is at ``depth_m``."""
+    half = max(0.01, WINDOW_X * product.width_m)
+    z0, z1 = (foot_m + s * product.height_m for s in WINDOW_Z)
+    window = front.window(x_m - half, x_m + half, max(z0, foot_m + FOOT_M), z1)
+    return float(np.mean(np.abs(window - depth_m) < BEHIND_M)) if window.size else 0.0
+
+
 def seen_top(front: FaceFront, product: Product, x_m: float, foot_m: float, upto_m: float, depth_m: float) -> float | None:
     """How high an item with its front at ``depth_m`` reaches above its foot, metres; None where its upper end is not seen.
 
