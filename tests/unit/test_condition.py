@@ -192,6 +192,47 @@ def test_an_item_along_the_shelf_is_one_and_what_stands_behind_counts() -> None:
     assert [p.face_m[1] for p in match.placed if p.column == 1] == [pytest.approx(0.13)]
 
 
+def test_a_surface_of_many_depths_is_nothing_that_lies() -> None:
+    """Neighbours' sides seen past an empty place, and a single row of cells, are near and low too."""
+    x = PLACE.x0_m + 0.5 * PITCH
+    face = front(0.05, 0.05, 0.05, head_m=0.3)
+    ragged = np.array(face.depth_m)
+    ragged[: round((PLACE.z0_m + 0.11) / FRONT_Z_M)] = np.linspace(0.02, 0.4, 60)[np.arange(60) * 37 % 60]
+    assert lying(face, WIDE, x, PLACE.z0_m) is not None
+    assert lying(FaceFront(ragged), WIDE, x, PLACE.z0_m) is None
+    one_row = np.array(face.depth_m)
+    one_row[round((PLACE.z0_m + 0.04) / FRONT_Z_M) :] = 0.3
+    assert lying(FaceFront(one_row), WIDE, x, PLACE.z0_m) is None
+
+
+def test_what_is_low_before_a_bare_wall_lies_unless_something_was_boxed() -> None:
+    """A bare wall has no depth. What the detector boxed there stands, and its head may have a hole in the depth."""
+    x, bare = PLACE.x0_m + 0.5 * PITCH, front(0.05, 0.05, 0.05, head_m=math.nan)
+    down = lying(bare, BOX, x, PLACE.z0_m, PLACE.depth_m, boxed=False)
+    assert down is not None and math.isinf(down.behind_m)
+    assert lying(bare, BOX, x, PLACE.z0_m, PLACE.depth_m, boxed=True) is None
+    # The wall's own foot, where a little of it was measured.
+    assert lying(front(0.4, 0.4, 0.4, head_m=math.nan), BOX, x, PLACE.z0_m, PLACE.depth_m, boxed=False) is None
+    # Nothing is known of what is behind one that lies along the shelf, so that is no facing.
+    match = match_bin(PLACE, LINE, CATALOGUE, [], front(0.25, 0.25, 0.44, head_m=math.nan), [])
+    assert [(p.column, p.down is not None and p.down.aside) for p in match.placed] == [(0, True)]
+
+
+def test_an_item_along_the_shelf_is_found_in_its_middle_beside_goods_as_near() -> None:
+    """Its neighbour's front is as near as it is: it ends where the stretch that is as long as it does."""
+    can = replace(BOX, width_m=0.064, depth_m=0.064, height_m=0.18)
+    depth = np.full((60, 80), 0.12, np.float32)
+    begin = 20
+    depth[: round((PLACE.z0_m + 0.064) / FRONT_Z_M), begin : begin + 18] = 0.02
+    depth[:, begin + 20 : begin + 30] = 0.02
+    for gap in (None, begin + 5):
+        if gap is not None:
+            depth[:, gap : gap + 2] = 0.12
+        down = lying(FaceFront(depth), can, (begin + 12.5) * FRONT_X_M, PLACE.z0_m, PLACE.depth_m)
+        assert down is not None and down.aside
+        assert down.x_m == pytest.approx((begin + 9) * FRONT_X_M, abs=0.011)
+
+
 @given(rows=st.integers(0, 4), off_m=st.floats(-0.015, 0.015))
 def test_a_front_that_sold_from_the_edge_was_not_pushed(rows: int, off_m: float) -> None:
     assert not off_row(0.014 + rows * BOX.depth_m + off_m, BOX)

@@ -58,6 +58,40 @@ def test_depth_alone_finds_what_the_detector_missed() -> None:
     assert [(p.column, p.planned) for p in match.placed] == [(0, True), (2, True)]
 
 
+def test_depth_of_chance_in_an_empty_place_is_no_product_that_nobody_saw() -> None:
+    """Some cells of one depth, and looks that know nothing: neighbours' sides. A look that shows the product is believed."""
+    ragged = front(0.44, 0.44, 0.44)
+    cells = np.array(ragged.depth_m)
+    cells[:, ::2], cells[:, 1::4], cells[:, 3::4] = 0.2, np.nan, 0.3
+    unknown = PlaceCheck("B", 1, 0, "low", 0.2, 0.9, (), "other_side")
+    placed = match_bin(PLACE, LINE, CATALOGUE, [], FaceFront(cells), [unknown]).placed
+    assert 1 not in {p.column for p in placed}
+    placed = match_bin(PLACE, LINE, CATALOGUE, [], FaceFront(cells), [unknown, check(1, 0.2, BOX=0.8)]).placed
+    assert 1 in {p.column for p in placed}
+
+
+def test_a_look_over_something_low_shows_what_is_behind_and_does_not_name_it() -> None:
+    """A small stranger before the planned goods: its box says what it is, depth that it is lower than planned."""
+    cells = np.array(front(0.15, 0.44, 0.44).depth_m)
+    low = round((PLACE.z0_m + 0.1) / 0.02)
+    cells[:low, round(PLACE.x0_m * 100) : round((PLACE.x0_m + PITCH) * 100)] = 0.014
+    stranger = Seen("o0", (middle(0), 0.014, 0.45), (0.06, 0.10), 0.8, (Candidate("OTHER", 0.95),), 2)
+    looks = [check(0, 0.014, BOX=0.6, OTHER=0.4)]
+    assert [p.sku for p in match_bin(PLACE, LINE, CATALOGUE, [stranger], FaceFront(cells), looks).placed] == ["OTHER"]
+    # As tall as planned, it is what the look says.
+    tall = front(0.014, 0.44, 0.44)
+    assert [p.sku for p in match_bin(PLACE, LINE, CATALOGUE, [stranger], tall, looks).placed] == ["BOX"]
+
+
+def test_what_stands_on_the_shelf_is_as_high_as_it_is_whatever_its_box_takes_in() -> None:
+    merged = Seen("o0", (middle(0), 0.014, 0.56), (0.10, 0.21), 0.8, (Candidate("BOX", 0.9),), 2)
+    (placed,) = match_bin(PLACE, LINE, CATALOGUE, [merged], front(0.014, 0.44, 0.44)).placed
+    assert placed.face_m[2] == pytest.approx(PLACE.z0_m + BOX.height_m / 2)
+    near = Seen("o0", (middle(0), 0.014, 0.51), (0.10, 0.20), 0.8, (Candidate("BOX", 0.9),), 2)
+    (placed,) = match_bin(PLACE, LINE, CATALOGUE, [near], front(0.014, 0.44, 0.44)).placed
+    assert placed.face_m[2] == pytest.approx(0.51)
+
+
 def test_depth_denies_a_box_that_is_not_there() -> None:
     match = match_bin(PLACE, LINE, CATALOGUE, [box(1, 0.014)], front(0.44, 0.44, 0.44))
     assert match.placed == ()

@@ -149,6 +149,34 @@ def test_of_two_flavours_it_is_the_one_that_is_planned() -> None:
     assert told(wrong, [named(0.3)]) == {}
 
 
+def stacked(factor: float, tops: float = 1.0) -> tuple[dict[str, PlanogramLine], BayScan]:
+    """Goods planned in two rows: boxes of lower rows take in tops, upper rows stand on what is there."""
+    plan = {b: replace(line, facings_high=2) for b, line in PLAN.items()}
+    seen = scan(1.12, 0.9)
+    upper = []
+    for o in seen.observations:
+        high = TRUE[o.candidates[0].sku].height_m
+        foot = 0.3 + high * factor
+        upper.append(replace(o, face_m=(o.face_m[0], 0.1, foot + high * tops / 2), size_m=(o.size_m[0], high * tops)))
+    return plan, replace(seen, observations=(*seen.observations, *upper))
+
+
+def test_the_upper_row_stands_as_high_as_the_lower_one_is() -> None:
+    plan, seen = stacked(1.0)
+    usual = usual_of(PLACES, plan, TRUE)
+    assert wrong_sizes([seen], "G", PLACES, plan, TRUE, usual, NO_DEPTH) == {}
+    for by in (1.35, 1 / 1.3):
+        wrong = {**TRUE, "S4": replace(TRUE["S4"], height_m=TRUE["S4"].height_m * by)}
+        found = wrong_sizes([seen], "G", PLACES, plan, wrong, usual, NO_DEPTH)
+        assert set(found) == {"S4"} and found["S4"].side == "height_m"
+        assert abs(found["S4"].likely_m / TRUE["S4"].height_m - 1) < 0.05
+
+
+def test_boxes_of_an_upper_row_that_take_in_the_lower_one_say_nothing_of_its_height() -> None:
+    plan, seen = stacked(0.72, 1.28)
+    assert wrong_sizes([seen], "G", PLACES, plan, TRUE, usual_of(PLACES, plan, TRUE), NO_DEPTH) == {}
+
+
 def test_a_store_without_a_rule_is_not_held_to_one() -> None:
     """Columns of any width and rows of any number say nothing of the goods."""
     loose = {b: replace(line, facings_deep=1 + n % 6) for n, (b, line) in enumerate(PLAN.items())}

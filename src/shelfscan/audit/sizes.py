@@ -45,6 +45,10 @@ HIGHER_BARE, HIGHER_ONCE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 1.3, 0.3, 0.1
 LOWER_ONCE, LOWER_BARE, LOWER_BARE_ONCE, LOWER_AGREE, TOP_SHARE = 0.76, 0.3, 0.13, 0.16, 0.25
 #: A box this many times higher or lower than its item is two items' or a part of one.
 MOST = 1.75
+#: Feet of an upper row: of boxes that stand so much above the shelf, and by so much of the height that is said; so many of
+#: them, within so much; they lie between the lower row's heights with and without tops, widened; where goods are lower than
+#: said, the upper row's tops are at twice the height and no more than this share above it.
+RAISED_M, RAISED, FEET, FEET_AGREE, FEET_SLACK, FEET_TOP = 0.03, 0.5, 2, 0.2, 0.1, 1.2
 #: An item's head this much below the board above is seen.
 CLEAR_M = 0.02
 #: Fewer boxes than this measure nothing, and so many that agree are not all off by chance.
@@ -82,6 +86,14 @@ class Height:
     depth_m: float | None = None
     cut: bool = False
     stacked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Upper:
+    """A box of an upper row: its lower and upper end above the shelf, metres."""
+
+    foot_m: float
+    top_m: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +135,14 @@ def wrong_sizes(
     front: FaceFront,
 ) -> dict[str, WrongSize]:
     """The SKUs planned on a face whose size is wrong, the surest side of each. ``scans`` with their corrections applied."""
-    heights, widths = _measured(scans, gondola_id, places, planogram, catalogue, front)
+    heights, widths, uppers = _measured(scans, gondola_id, places, planogram, catalogue, front)
     out: dict[str, WrongSize] = {}
     for place in places:
         line = planogram[place.bin_id]
         product = catalogue[line.sku]
         for found in (
             _height(product, heights.get(line.sku, []), widths.get(line.sku, [])),
+            _stacked(product, heights.get(line.sku, []), uppers.get(line.sku, [])),
             _width(product, place, line.facings_wide, widths.get(line.sku, []), usual),
             _depth(product, place, line.facings_deep, usual),
         ):
@@ -153,10 +166,11 @@ def _measured(
     planogram: Planogram,
     catalogue: Catalogue,
     front: FaceFront,
-) -> tuple[dict[str, list[Height]], dict[str, list[float]]]:
-    """Per SKU: heights and widths, metres."""
+) -> tuple[dict[str, list[Height]], dict[str, list[float]], dict[str, list[Upper]]]:
+    """Per SKU: heights, widths in metres, and what stands in an upper row of two."""
     heights: dict[str, list[Height]] = {}
     widths: dict[str, list[float]] = {}
+    uppers: dict[str, list[Upper]] = {}
     of_sku: dict[str, list[BinPlace]] = {}
     for p in places:
         of_sku.setdefault(planogram[p.bin_id].sku, []).append(p)
@@ -169,6 +183,11 @@ def _measured(
             alike = [c.sku for c in o.candidates if c.score >= o.candidates[0].score - TIE_WITHIN]
             here = [(s, q) for s in alike for q in of_sku.get(s, ()) if _stands_in(o, q)]
             if not here:
+                for sku in alike:
+                    for p in of_sku.get(sku, ()):
+                        if planogram[p.bin_id].facings_high == 2 and _above(o, p):
+                            middle_m, half_m = o.face_m[2] - p.z0_m, o.size_m[1] / 2
+                            uppers.setdefault(sku, []).append(Upper(middle_m - half_m, middle_m + half_m))
                 continue
             sku, p = here[0]
             product = catalogue[sku]
@@ -182,7 +201,13 @@ def _measured(
                 cut = goes_on(front, product, x, p.z0_m + measured[0] + FRONT_Z_M, end, y)
                 heights.setdefault(sku, []).append(Height(*measured, top, cut, stacked))
             widths.setdefault(sku, []).append(o.size_m[0])
-    return heights, widths
+    return heights, widths, uppers
+
+
+def _above(o: Observation, place: BinPlace) -> bool:
+    x, _, z = o.face_m
+    foot_m = z - o.size_m[1] / 2 - place.z0_m
+    return place.x0_m - 0.01 < x < place.x1_m + 0.01 and z < place.z1_m and foot_m > RAISED_M
 
 
 def _stands_in(o: Observation, place: BinPlace) -> bool:
@@ -251,6 +276,22 @@ def _height(product: Product, measured: Sequence[Height], widths: Sequence[float
     if lower and not cleared:
         return WrongSize(product.sku, "height_m", said, round((a - TOP_SHARE * (a - b)) * said, 3), SEEN)
     return None
+
+
+def _stacked(product: Product, lower: Sequence[Height], upper: Sequence[Upper]) -> WrongSize | None:
+    """The height of goods in two rows by the upper row's feet, where the lower row's boxes leave room for it."""
+    said = product.height_m
+    raised = sorted(u.foot_m / said for u in upper if u.foot_m > RAISED * said)
+    if len(raised) < FEET or not lower:
+        return None
+    feet = statistics.median(raised)
+    if abs(feet - 1) < WRONG_BY or raised[len(raised) * 3 // 4] - raised[len(raised) // 4] > FEET_AGREE:
+        return None
+    agree = sum(h.bare_m / said - FEET_SLACK < feet < h.whole_m / said + FEET_SLACK for h in lower)
+    tops = statistics.median(u.top_m / said for u in upper if u.foot_m > RAISED * said)
+    if 2 * agree < len(lower) or (feet < 1 and tops > 2 * feet * FEET_TOP):
+        return None
+    return WrongSize(product.sku, "height_m", said, round(feet * said, 3), SEEN)
 
 
 def _width(product: Product, place: BinPlace, wide: int, measured: Sequence[float], usual: Usual) -> WrongSize | None:
