@@ -199,7 +199,7 @@ class ScanPipeline:
             found = self._detector.detect(picture)
         quality[f"{name}.boxes"] = float(len(found))
         with stage("quality"):
-            quality |= {f"{name}.{what}": value for what, value in measures(frame, picture).items()}
+            quality |= {f"{name}.{what}": value for what, value in measures(frame, picture, view.hidden).items()}
         return _HeadLook(view, picture, found)
 
     def _aligned(

@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -16,11 +18,12 @@ from shelfscan.audit.health import Baseline, diagnose, learned, measured, side_b
 from shelfscan.errors import BadInput
 from shelfscan.model.detections import Candidate
 from shelfscan.model.geometry import Pose2D
+from shelfscan.model.imaging import HeadFrame
 from shelfscan.model.mission import Viewpoint
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import BayScan, BinCoverage, Observation
 from shelfscan.paths import shared_file
-from shelfscan.perception.quality import CELL_COLUMNS, CELL_ROWS, BlurGuard, row_offset_px, sharpness_of
+from shelfscan.perception.quality import CELL_COLUMNS, CELL_ROWS, BlurGuard, measures, row_offset_px, sharpness_of
 
 FULL = (1 << 128) - 1
 PLANOGRAM = {f"b{n}": PlanogramLine(f"b{n}", f"S{n}", 4, 1, 3) for n in range(20)}
@@ -99,6 +102,42 @@ def test_one_dark_picture_is_no_lamp_and_few_captures_say_nothing(baseline: Base
     assert measured(night(1)[:3], PLANOGRAM) == {}
     assert diagnose({}, baseline, [], {}) == []
     assert measured([replace(s, quality={}) for s in night(1)], PLANOGRAM) == {}
+
+
+def test_what_was_hidden_for_people_is_no_smear(baseline: Baseline) -> None:
+    """People, or what is taken for them, are at a picture's side mostly; those parts are absent and the others are as ever."""
+    for seed in range(100, 110):
+        scans = night(seed)
+        for n, scan in enumerate(scans):
+            for head in ("low", "high") if n % 2 else ():
+                for r in range(CELL_ROWS):
+                    del scan.quality[f"{head}.cell_{r}_{CELL_COLUMNS - 1}"]
+        assert told(scans, baseline) == []
+        for scan in scans[:10]:
+            for name in [k for k in scan.quality if k.startswith("high.cell_3_")]:
+                del scan.quality[name]
+        assert told(scans, baseline) == []
+    smeared = night(3, smear=(2, 1))
+    for scan in smeared[::2]:
+        del scan.quality["high.cell_2_1"]
+    assert told(smeared, baseline) == [("lens_smear", "high")]
+
+
+def test_hidden_parts_of_a_picture_are_not_measured() -> None:
+    rng = np.random.default_rng(5)
+    picture = cv2.GaussianBlur(rng.integers(0, 255, (600, 400, 3)).astype(np.uint8), (0, 0), 1.5)
+    frame = cast(HeadFrame, SimpleNamespace(left=np.zeros((40, 40), np.uint8), right=np.zeros((40, 40), np.uint8)))
+    clear = measures(frame, picture)
+    hidden = np.zeros((150, 100), bool)
+    hidden[:, 70:] = True
+    blurred = picture.copy()
+    blurred[:, 280:] = cv2.GaussianBlur(picture[:, 280:], (0, 0), 25)
+    soft, left = measures(frame, blurred), measures(frame, blurred, hidden)
+    assert soft["cell_2_3"] < 0.3 * clear["cell_2_3"] and soft["sharpness"] < 0.8 * clear["sharpness"]
+    assert not any(k.endswith("_3") for k in left) and {f"cell_{r}_{c}" for r in range(6) for c in range(3)} <= set(left)
+    assert left["sharpness"] == pytest.approx(clear["sharpness"], rel=0.05)
+    assert left["cell_2_2"] == pytest.approx(clear["cell_2_2"], rel=0.1)
+    assert measures(frame, blurred, np.ones((150, 100), bool)) == {}
 
 
 def test_without_a_baseline_only_what_a_run_shows_by_itself_is_told() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -92,8 +93,11 @@ def _pictures(head: str, scans: Sequence[BayScan]) -> dict[str, float]:
     if len(here) < LEAST_CAPTURES:
         return {}
     out = {f"{head}.sharpness": math.log(1.0 + statistics.median(q[f"{head}.sharpness"] for q in here))}
-    cells = sorted(k for k in here[0] if k.startswith(f"{head}.cell_"))
+    # A part that was hidden for people is absent from a capture.
+    known = [k for q in here for k in q if k.startswith(f"{head}.cell_")]
+    cells = sorted(k for k, n in Counter(known).items() if n >= LEAST_CAPTURES)
     detail = np.array([[q.get(k, np.nan) for k in cells] for q in here])
+    detail = detail[np.isfinite(detail).any(axis=1)] if cells else detail
     if detail.size:
         share = np.log(np.maximum(detail, 1e-3)) - np.log(np.maximum(np.nanmean(detail, axis=1, keepdims=True), 1e-3))
         out[f"{head}.detail"] = float(np.log(np.quantile(np.nanmedian(detail, axis=0), 0.75)))

@@ -9,36 +9,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfscan.model.imaging import Gray, HeadFrame, Rgb
+from shelfscan.perception.hidden import Mask
 
 #: The upright picture is cut into these cells to find where a lens is smeared.
 CELL_ROWS, CELL_COLUMNS = 6, 4
+#: So much of a picture, or of a part of it, must have been left readable to say something.
+SHOWN = 0.5
 #: Corners that are looked for in the right picture, and how alike they must be there.
 CORNERS, ALIKE = 90, 0.92
 PATCH_PX, ROWS_PX = 10, 4
 LONGEST_PX, SHORTEST_PX = 220, 10
 
 
-def measures(frame: HeadFrame, picture: Rgb) -> dict[str, float]:
+def measures(frame: HeadFrame, picture: Rgb, hidden: Mask | None = None) -> dict[str, float]:
     """Numbers of one head in one capture, by name.
 
     ``sharpness``: variance of the Laplacian of a reduced picture (Pech-Pacheco et al., 2000); ``brightness``: mean grey;
     ``cell_R_C``: fine detail in that part of the picture; ``rows_px``: how far the right stereo picture's rows lie below the
-    left one's, absent where too few corners are found again.
+    left one's, absent where too few corners are found again. ``hidden``: what was made unreadable of the picture, over all of
+    it; it says nothing of a lens, and parts of which too little is left are absent.
     """
     small = cv2.cvtColor(np.ascontiguousarray(picture[::3, ::3]), cv2.COLOR_RGB2GRAY)
     fine = cv2.Laplacian(small, cv2.CV_32F)
-    out = {"sharpness": round(float(fine.var()), 2), "brightness": round(float(small.mean()), 2)}
-    detail = np.abs(fine)
-    rows, cols = detail.shape
-    for r in range(CELL_ROWS):
-        for c in range(CELL_COLUMNS):
-            part = detail[
-                r * rows // CELL_ROWS : (r + 1) * rows // CELL_ROWS, c * cols // CELL_COLUMNS : (c + 1) * cols // CELL_COLUMNS
-            ]
-            out[f"cell_{r}_{c}"] = round(float(part.mean()), 3)
+    shown = np.ones(fine.shape, bool)
+    if hidden is not None and hidden.any():
+        gone = cv2.resize(hidden.astype(np.uint8), fine.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        # Its border is an edge that no shelf has.
+        shown = cv2.dilate(gone, np.ones((5, 5), np.uint8)) == 0
+    out: dict[str, float] = {}
+    if shown.mean() >= SHOWN:
+        out |= {"sharpness": round(float(fine[shown].var()), 2), "brightness": round(float(small[shown].mean()), 2)}
+        out |= _detail(np.abs(fine), shown)
     rows_px = row_offset_px(frame.left, frame.right)
     if rows_px is not None:
         out["rows_px"] = round(rows_px, 3)
+    return out
+
+
+def _detail(detail: NDArray[Any], shown: Mask) -> dict[str, float]:
+    rows, cols = detail.shape
+    out: dict[str, float] = {}
+    for r in range(CELL_ROWS):
+        for c in range(CELL_COLUMNS):
+            high = slice(r * rows // CELL_ROWS, (r + 1) * rows // CELL_ROWS)
+            wide = slice(c * cols // CELL_COLUMNS, (c + 1) * cols // CELL_COLUMNS)
+            if shown[high, wide].mean() >= SHOWN:
+                out[f"cell_{r}_{c}"] = round(float(detail[high, wide][shown[high, wide]].mean()), 3)
     return out
 
 
