@@ -1,10 +1,13 @@
 """Does a run notice that the robot is sick? Simulated nights made sick, and healthy ones.
 
     python -m benchmarks.sickness --nights DIR --learn 100001 100002 ... --seeds 31 32 ... [--every 2] [--jobs 2]
+    python -m benchmarks.sickness --nights DIR --baseline models/health.json --seeds 51 52 ... [--draws 4] [--healthy RUN...]
 
 ``DIR`` holds ``store-SEED`` folders (disorder level 1). Each store is driven once; its captures are then made sick in seven
-ways, one at a time and as badly as the seed says, and processed like any others. What healthy runs measure is learned from the
-``--learn`` seeds only. Measures are kept in ``DIR/health``, so judging anew takes seconds; ``--write`` keeps the baseline.
+ways, one at a time and as badly as chance says (``--draws`` times each), looked at for people and processed like any others.
+What healthy runs measure is learned from the ``--learn`` seeds only, or is a file's. Measures are kept in ``DIR/health``, so
+judging anew takes seconds; ``--write`` keeps the baseline. ``--healthy``: run folders of whole nights that nothing was wrong
+with. *Found* means that the sickness is named, and where it is.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,10 @@ import cv2
 import numpy as np
 from scipy.stats import binomtest
 
-from shelfscan.adapters.health_file import save_baseline
-from shelfscan.audit.health import Baseline, diagnose, learned, measured, side_by_side
-from shelfscan.bootstrap import load_references, make_detector, make_embedder, make_recogniser, make_tag_reader
+from shelfscan.adapters.health_file import load_baseline, save_baseline
+from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.audit.health import Baseline, Sickness, diagnose, learned, measured, side_by_side
+from shelfscan.bootstrap import load_references, make_detector, make_embedder, make_privacy, make_recogniser, make_tag_reader
 from shelfscan.bundle import load_bundle
 from shelfscan.config import Config, load_config
 from shelfscan.evaluation.speed import render_captures
@@ -42,7 +46,7 @@ LAMP_M = 1.2
 
 def config() -> Config:
     """As a run has it, without what tells nothing here and costs time."""
-    return load_config(None, {"condition.damage": False, "privacy.blur": False})
+    return load_config(None, {"condition.damage": False})
 
 
 def rgb(frame: HeadFrame, change: Callable[[np.ndarray], np.ndarray]) -> HeadFrame:
@@ -154,18 +158,25 @@ def scans_of(pipeline: ScanPipeline, captures: list[FrameBundle]) -> list[BaySca
     return [pipeline.process(c).scan for c in captures]
 
 
-def one(nights: Path, seed: int, every: int, sick: bool, other: Path) -> None:
-    """Measure a store healthy and, where asked for, in every sickness; what is there already stays. ``other``: a store of
-    other packs."""
+def kind_of(name: str) -> str:
+    """A night's sickness: the first draw is called like it, others like ``defocus#1``."""
+    return name.partition("#")[0]
+
+
+def one(nights: Path, seed: int, every: int, draws: int, other: Path) -> None:
+    """Measure a store healthy and in every sickness ``draws`` times; what is there already stays. ``other``: a store of other
+    packs."""
     out = nights / "health" / f"{seed}.json"
     done: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-    wanted = ["healthy", *(SICK if sick else ())]
+    wanted = ["healthy", *(f"{kind}#{n}" if n else kind for n in range(draws) for kind in SICK)]
     if all(k in done for k in wanted):
         return
     cv2.setNumThreads(1)
     store = nights / f"store-{seed}"
     bundle, settings = load_bundle(store), config()
     captures = render_captures(store, settings)[::every]
+    privacy = make_privacy(bundle.store, settings)
+    assert privacy is not None
     detector = make_detector(settings)
     recogniser = recogniser_of(bundle, settings)
     tags = make_tag_reader(settings, bundle.catalogue)
@@ -175,16 +186,16 @@ def one(nights: Path, seed: int, every: int, sick: bool, other: Path) -> None:
 
     plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id="m")
     aisle_of, order = {v.viewpoint_id: v.aisle_id for v in plan.viewpoints}, side_by_side(plan.viewpoints)
-    for kind in wanted:
-        if kind in done:
+    for name in wanted:
+        if name in done:
             continue
-        rng = random.Random(f"{seed}/{kind}")
+        kind, rng = kind_of(name), random.Random(f"{seed}/{name}")
         used, where = make_sick(kind, captures, rng)
-        eyes = Weak(detector, seed) if kind == "detector_weak" else detector
+        eyes = Weak(detector, seed + 1000 * len(done)) if kind == "detector_weak" else detector
         memory = other_packs(bundle, settings, rng, load_bundle(other)) if kind == "new_packaging" else recogniser
-        scans = scans_of(pipeline(eyes, memory), used)
+        scans = scans_of(pipeline(eyes, memory), [privacy.apply(c) for c in used])
         light = [replace(s, observations=(), tags=(), coverage=(), fronts=(), checks=(), tops=()).to_json() for s in scans]
-        done[kind] = {
+        done[name] = {
             "measures": measured(scans, bundle.planogram),
             "light": light,
             "aisle_of": aisle_of,
@@ -193,7 +204,7 @@ def one(nights: Path, seed: int, every: int, sick: bool, other: Path) -> None:
         }
         out.parent.mkdir(exist_ok=True)
         out.write_text(json.dumps(done))
-        print(seed, kind, flush=True)
+        print(seed, name, flush=True)
 
 
 def other_packs(bundle: Any, settings: Config, rng: random.Random, strangers: Any) -> Any:
@@ -209,9 +220,23 @@ def recogniser_of(bundle: Any, settings: Config) -> Any:
     return make_recogniser(settings, make_embedder(settings), load_references(bundle), hurried=True)
 
 
+@dataclass(frozen=True)
+class Night:
+    """One night: where it was sick (a head, "aisle", or nowhere in particular), and what was told."""
+
+    name: str
+    where: str
+    told: tuple[Sickness, ...]
+
+    def right(self, kind: str) -> bool:
+        """Whether the sickness was named where it is."""
+        anywhere = self.where in ("", "aisle")
+        return any(t.kind == kind and (anywhere or self.where in t.where) for t in self.told)
+
+
 def judge(
-    nights: Path, learn: list[int], seeds: list[int], also: list[dict[str, float]]
-) -> tuple[Baseline, dict[str, list[list[str]]]]:
+    nights: Path, learn: list[int], seeds: list[int], also: list[dict[str, float]], known: Path | None
+) -> tuple[Baseline, dict[str, list[Night]]]:
     """The baseline, and per kind of night what was found in each."""
     read = {s: json.loads((nights / "health" / f"{s}.json").read_text()) for s in [*learn, *seeds]}
     for nights_of in read.values():
@@ -219,21 +244,36 @@ def judge(
             scans = [BayScan.from_json(x) for x in night["light"]]
             # What the pictures themselves measure is worked out anew: rules change, pictures do not.
             night["measures"] |= measured(scans, {})
-    baseline = learned([*(read[s]["healthy"]["measures"] for s in learn), *also])
-    found: dict[str, list[list[str]]] = {}
+    usual = [*(read[s]["healthy"]["measures"] for s in learn), *also]
+    baseline = load_baseline(known) if known is not None else learned(usual)
+    found: dict[str, list[Night]] = {}
     for s in seeds:
-        for kind, night in read[s].items():
+        for name, night in read[s].items():
             scans = [BayScan.from_json(x) for x in night["light"]]
             told = diagnose(night["measures"], baseline, scans, night["aisle_of"], night["order"])
-            found.setdefault(kind, []).append([f"{t.kind} ({t.where})" for t in told])
+            found.setdefault(kind_of(name), []).append(Night(str(s), night["where"], tuple(told)))
     return baseline, found
+
+
+def judge_run(run: Path, baseline: Baseline) -> Night:
+    """What is told of a whole night, from its stored scans and the store beside it (``store-SEED`` for ``run-SEED``)."""
+    bundle = load_bundle(run.with_name(run.name.replace("run-", "store-")))
+    ledger = SqliteLedger(run / "ledger.sqlite", site=bundle.store.site)
+    scans = [BayScan.from_json(dict(s.event.payload)) for s in ledger.read(kinds=("bay_scan",))]
+    ledger.close()
+    plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id="m")
+    aisle_of, order = {v.viewpoint_id: v.aisle_id for v in plan.viewpoints}, side_by_side(plan.viewpoints)
+    return Night(str(run), "", tuple(diagnose(measured(scans, bundle.planogram), baseline, scans, aisle_of, order)))
 
 
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nights", type=Path, required=True)
-    parser.add_argument("--learn", type=int, nargs="+", required=True)
+    parser.add_argument("--learn", type=int, nargs="*", default=[])
+    parser.add_argument("--baseline", type=Path, help="what is usual, from a file instead")
+    parser.add_argument("--draws", type=int, default=1, help="nights of each sickness a store")
+    parser.add_argument("--healthy", type=Path, nargs="*", default=[], help="run folders to judge beside them")
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--also", type=Path, nargs="*", default=[], help="run folders of other healthy nights")
     parser.add_argument("--every", type=int, default=2)
@@ -242,24 +282,29 @@ def main() -> None:
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ProcessPoolExecutor(args.jobs) as pool:
-        other = args.nights / f"store-{args.learn[0]}"
         seeds = [*args.learn, *args.seeds]
-        jobs = [pool.submit(one, args.nights, s, args.every, s in args.seeds, other) for s in seeds]
+        # Each store's new packs are another one's.
+        others = {s: args.nights / f"store-{seeds[n - 1]}" for n, s in enumerate(seeds)}
+        jobs = [pool.submit(one, args.nights, s, args.every, args.draws if s in args.seeds else 0, others[s]) for s in seeds]
         for job in jobs:
             job.result()
     also = [json.loads((run / "health.json").read_text())["measures"] for run in args.also]
-    baseline, found = judge(args.nights, args.learn, args.seeds, also)
+    if not args.learn and args.baseline is None:
+        parser.error("what is usual? --learn SEEDS or --baseline FILE")
+    baseline, found = judge(args.nights, args.learn, args.seeds, also, args.baseline)
+    for run in args.healthy:
+        found.setdefault("healthy", []).append(judge_run(run, baseline))
     print("| night | found | as the first | other things told | cases |\n|---|---|---|---|---|")
     for kind in ("healthy", *SICK):
         nights = found.get(kind, [])
-        right = sum(any(t.startswith(kind) for t in told) for told in nights)
-        first = sum(bool(told) and told[0].startswith(kind) for told in nights)
-        other = sum(any(not t.startswith(kind) for t in told) for told in nights)
+        right = sum(night.right(kind) for night in nights)
+        first = sum(bool(night.told) and night.told[0].kind == kind for night in nights)
+        other = sum(any(t.kind != kind for t in night.told) for night in nights)
         ci = binomtest(other if kind == "healthy" else right, len(nights)).proportion_ci(0.95, method="wilson")
-        print(f"| {kind} | {right} | {first} | {other} | {len(nights)} (95 %: {ci.low:.2f} to {ci.high:.2f}) |")
-        for told in nights:
-            if kind == "healthy" and told:
-                print("   false alarm:", told)
+        print(f"| {kind} | {right} | {first} | {other} | {len(nights)} (95 %: {ci.low:.3f} to {ci.high:.3f}) |")
+        for night in nights:
+            if kind == "healthy" and night.told or kind != "healthy" and not night.right(kind):
+                print(f"   {night.name} ({night.where}):", [f"{t.kind} ({t.where}) {t.size:.2f}" for t in night.told])
     if args.write:
         save_baseline(
             args.write, baseline, {"seeds": args.learn, "note": "simulated nights at disorder level 1, config/robot.yaml"}
