@@ -303,7 +303,7 @@ def main() -> None:
         ci = binomtest(other if kind == "healthy" else right, len(nights)).proportion_ci(0.95, method="wilson")
         print(f"| {kind} | {right} | {first} | {other} | {len(nights)} (95 %: {ci.low:.3f} to {ci.high:.3f}) |")
         for night in nights:
-            if kind == "healthy" and night.told or kind != "healthy" and not night.right(kind):
+            if (kind == "healthy" and night.told) or (kind != "healthy" and not night.right(kind)):
                 print(f"   {night.name} ({night.where}):", [f"{t.kind} ({t.where}) {t.size:.2f}" for t in night.told])
     if args.write:
         save_baseline(
