@@ -40,9 +40,9 @@ SCALED, AS_SAID = 0.08, 0.12
 TIE_WITHIN = 0.05
 #: Higher than said: without their tops boxes must still be higher, and may differ more (tops do); a low item's single box tells
 #: nothing.
-HIGHER_BARE, HIGHER_ONCE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 1.3, 0.3, 0.12, 0.025
+HIGHER_BARE, HIGHER_ONCE, HIGHER_AGREE, LOW_M, LOW_LEAST_M = 1.09, 1.25, 0.3, 0.12, 0.025
 #: Lower than said: a single box must be lower still. So much of its height may be the top side, of one box less; this share is.
-LOWER_ONCE, LOWER_BARE, LOWER_BARE_ONCE, LOWER_AGREE, TOP_SHARE = 0.76, 0.3, 0.13, 0.16, 0.25
+LOWER_ONCE, LOWER_BARE, LOWER_BARE_ONCE, LOWER_AGREE, TOP_SHARE = 0.8, 0.3, 0.13, 0.16, 0.25
 #: A box this many times higher or lower than its item is two items' or a part of one.
 MOST = 1.75
 #: Feet of an upper row: of boxes that stand so much above the shelf, and by so much of the height that is said; so many of

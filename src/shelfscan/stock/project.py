@@ -17,7 +17,7 @@ from shelfscan.audit.match import BinMatch, Placed, Seen
 from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
 from shelfscan.audit.space import match_layers, spread
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
-from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, agree, amount, place_tags
+from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, BinTag, agree, amount, place_tags
 from shelfscan.audit.units import ROUGH, UnitsModel
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
@@ -29,6 +29,7 @@ from shelfscan.model.store import BinPlace, Gondola, Store, on_shelves
 from shelfscan.ports import Event
 from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 from shelfscan.stock.register import registered
+from shelfscan.stock.settle import settled
 
 #: An item differs by so much from its kind when it is told to be damaged: few false alarms before few misses.
 DAMAGE_FROM = 2.0
@@ -189,20 +190,19 @@ class StockProjector:
         heights = _shelf_heights(scans, gid)
         places = on_shelves(places, heights)
         scans = registered(scans, gid, places)
+        seen, tags_of, tags, verdict_of = self._judged(scans, gid, places)
+        anew = {bay for bay, verdict in verdict_of.items() if verdict.stale}
+        if anew:
+            scans = settled(scans, gid, places, self._planogram, anew)
+            seen, tags_of, tags, verdict_of = self._judged(scans, gid, places)
         front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
         wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual, front)
         catalogue = corrected(self._catalogue, wrong)
         # What was looked up at planned places was cut out with the catalogue's size.
         resized = {p.bin_id for p in places if self._planogram[p.bin_id].sku in wrong}
-        clusters = [c for c in fuse(scans) if c.gondola_id == gid]
-        seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks), c.top) for c in clusters]
         checks = [c for s in scans for c in s.checks if c.bin_id in here and c.bin_id not in resized]
         matched = match_layers(seen, places, self._planogram, catalogue, front, checks, resized)
-        tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gid], places)
-        tags = {b: agree(readings) for b, readings in tags_of.items()}
-        inside = in_bins(seen, places)
-        verdict_of = verdicts(places, self._planogram, catalogue, inside, tags)
-        matched = {**matched, **self._as_seen(places, catalogue, verdict_of, inside, tags_of, front)}
+        matched = {**matched, **self._as_seen(places, catalogue, verdict_of, in_bins(seen, places), tags_of, front)}
         shifts = self._shifts(places, matched, tags_of)
         looks = _looks(scans, here)
         # Whose space it is can be said where all of it was seen, by a plan and sizes that hold.
@@ -261,6 +261,16 @@ class StockProjector:
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
             products += [_product_row(p, place, catalogue) for p in (*match.placed, *match.above)]
         return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
+
+    def _judged(
+        self, scans: Sequence[BayScan], gondola_id: str, places: Sequence[BinPlace]
+    ) -> tuple[list[Seen], dict[str, list[TagReading]], dict[str, BinTag], dict[str, Verdict]]:
+        """The products and tags of one face, both as they are read and as they agree, and what they say of its planogram."""
+        clusters = [c for c in fuse(scans) if c.gondola_id == gondola_id]
+        seen = [Seen(c.first_id, c.face_m, c.size_m, c.score, c.candidates(), len(c.looks), c.top) for c in clusters]
+        tags_of = place_tags([t for s in scans for t in s.tags if t.gondola_id == gondola_id], places)
+        tags = {b: agree(readings) for b, readings in tags_of.items()}
+        return seen, tags_of, tags, verdicts(places, self._planogram, self._catalogue, in_bins(seen, places), tags)
 
     def _as_seen(
         self,

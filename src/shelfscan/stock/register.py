@@ -41,7 +41,9 @@ BEYOND_M = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class _Edge:
+class Edge:
+    """How far the items of capture ``b`` have to be moved to lie on those of ``a``, metres."""
+
     a: int
     b: int
     offset_m: float
@@ -53,30 +55,43 @@ def registered(scans: Sequence[BayScan], gondola_id: str, places: Sequence[BinPl
     Captures without an `Alignment` for the face stay as they are and hold the others.
     """
     moves = corrections(scans, gondola_id)
-    return [_moved(s, gondola_id, d, places) if abs(d) >= LEAST_M else s for s, d in zip(scans, moves, strict=True)]
+    return [moved(s, gondola_id, d, places) if abs(d) >= LEAST_M else s for s, d in zip(scans, moves, strict=True)]
 
 
 def corrections(scans: Sequence[BayScan], gondola_id: str) -> list[float]:
     """How far each capture has to be moved along the face, metres."""
     if len(scans) < 2:
         return [0.0] * len(scans)
-    looks = [[o for o in s.observations if o.gondola_id == gondola_id and o.candidates] for s in scans]
     sigmas = [next((a.sigma_x_m for a in s.alignments if a.gondola_id == gondola_id), 1e-3) for s in scans]
-    # Neighbours along the face; scans come in the order of their viewpoints.
-    edges = [e for a, b in pairwise(range(len(scans))) if (e := _edge(a, b, looks[a], looks[b])) is not None]
-    usual = float(np.median([e.offset_m for e in edges] + [USUAL_M] * USUAL_LOOKS))
-    # Rows: one absolute measurement a capture (its own correction already applied: zero), then the relative ones.
-    A = np.zeros((len(scans) + len(edges), len(scans)))
-    y = np.zeros(len(A))
-    sigma = np.array([max(ABSOLUTE_M, s) for s in sigmas] + [RELATIVE_M] * len(edges))
-    A[: len(scans)] = np.eye(len(scans))
-    for n, e in enumerate(edges, len(scans)):
-        A[n, e.b], A[n, e.a], y[n] = 1.0, -1.0, e.offset_m - usual
-    weight = 1 / sigma**2
+    absolute = [(0.0, max(ABSOLUTE_M, s)) for s in sigmas]
     # Begin from the relative measurements: an absolute one is either right or a facing off.
+    return relaxed(absolute, edges(scans, gondola_id), RELATIVE_M, 0.05)
+
+
+def edges(scans: Sequence[BayScan], gondola_id: str, usual_m: float = USUAL_M) -> list[Edge]:
+    """Relative measurements between neighbours along the face, less what is usual; scans come in their viewpoints' order."""
+    looks = [[o for o in s.observations if o.gondola_id == gondola_id and o.candidates] for s in scans]
+    found = [e for a, b in pairwise(range(len(scans))) if (e := _edge(a, b, looks[a], looks[b])) is not None]
+    usual = float(np.median([e.offset_m for e in found] + [usual_m] * USUAL_LOOKS))
+    return [replace(e, offset_m=e.offset_m - usual) for e in found]
+
+
+def relaxed(absolute: Sequence[tuple[float, float]], edges: Sequence[Edge], edge_m: float, begin: float) -> list[float]:
+    """Where the springs come to rest, metres per capture. ``absolute``: (where, standard deviation) per capture; ``edge_m``:
+    that of an edge; ``begin``: how much absolute measurements are trusted at first."""
+    # Rows: one absolute measurement a capture, then the relative ones.
+    count = len(absolute)
+    A = np.zeros((count + len(edges), count))
+    y = np.zeros(len(A))
+    sigma = np.array([s for _, s in absolute] + [edge_m] * len(edges))
+    A[:count] = np.eye(count)
+    y[:count] = [v for v, _ in absolute]
+    for n, e in enumerate(edges, count):
+        A[n, e.b], A[n, e.a], y[n] = 1.0, -1.0, e.offset_m
+    weight = 1 / sigma**2
     trust = np.ones(len(A))
-    trust[: len(scans)] = 0.05
-    d = np.zeros(len(scans))
+    trust[:count] = begin
+    d = np.zeros(count)
     for _ in range(30):
         w = weight * trust
         d[:] = np.linalg.solve(A.T @ (w[:, None] * A), A.T @ (w * y))
@@ -84,7 +99,7 @@ def corrections(scans: Sequence[BayScan], gondola_id: str) -> list[float]:
     return [round(float(v), 5) for v in d]
 
 
-def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observation]) -> _Edge | None:
+def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observation]) -> Edge | None:
     """How far the items of ``b`` have to be moved to lie on those of ``a``, by votes of the items that may be the same."""
     offsets: list[float] = []
     weights: list[float] = []
@@ -121,7 +136,7 @@ def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observati
     shared = len(set(own[kept].tolist()))
     if shared < LEAST_SHARED:
         return None
-    return _Edge(a, b, float(np.median(off[kept])))
+    return Edge(a, b, float(np.median(off[kept])))
 
 
 def _votes(off: Array, weights: Array, owner: NDArray[np.int64]) -> float:
@@ -131,7 +146,7 @@ def _votes(off: Array, weights: Array, owner: NDArray[np.int64]) -> float:
     return float(each.sum())
 
 
-def _moved(scan: BayScan, gondola_id: str, d: float, places: Sequence[BinPlace]) -> BayScan:
+def moved(scan: BayScan, gondola_id: str, d: float, places: Sequence[BinPlace]) -> BayScan:
     """A capture with all it saw of one face moved by ``d`` along it."""
     here = {p.bin_id for p in places}
     checks = scan.checks if abs(d) < CHECKS_M else tuple(c for c in scan.checks if c.bin_id not in here)
@@ -141,9 +156,9 @@ def _moved(scan: BayScan, gondola_id: str, d: float, places: Sequence[BinPlace])
     return replace(
         scan,
         observations=tuple(
-            replace(o, face_m=_along(o.face_m, d)) if o.gondola_id == gondola_id else o for o in scan.observations
+            replace(o, face_m=along(o.face_m, d)) if o.gondola_id == gondola_id else o for o in scan.observations
         ),
-        tags=tuple(replace(t, face_m=_along(t.face_m, d)) if t.gondola_id == gondola_id else t for t in scan.tags),
+        tags=tuple(replace(t, face_m=along(t.face_m, d)) if t.gondola_id == gondola_id else t for t in scan.tags),
         fronts=tuple(
             replace(f, column=f.column + cells, eye_x_m=f.eye_x_m + d) if f.gondola_id == gondola_id else f for f in scan.fronts
         ),
@@ -152,7 +167,8 @@ def _moved(scan: BayScan, gondola_id: str, d: float, places: Sequence[BinPlace])
     )
 
 
-def _along(p: tuple[float, float, float], d: float) -> tuple[float, float, float]:
+def along(p: tuple[float, float, float], d: float) -> tuple[float, float, float]:
+    """A place of the face frame, ``d`` further along it."""
     return (p[0] + d, p[1], p[2])
 
 
