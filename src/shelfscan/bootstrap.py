@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shelfscan.audit.health import Sickness
     from shelfscan.mission.plan import Planned
     from shelfscan.mission.sight import KeepOut
+    from shelfscan.model.mission import MissionPlan, Viewpoint
     from shelfscan.model.store import Store
     from shelfscan.perception.photo import PhotoDetector
     from shelfscan.perception.privacy import PrivacyFilter
@@ -275,7 +276,7 @@ def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[
 
     events = [s.event for s in ledger.read(kinds=("bay_scan",)) if s.event.payload.get("mission_id") == mission_id]
     scans = [BayScan.from_json(dict(e.payload)) for e in events]
-    progress = project(ledger.read(kinds=("mission.started",)), mission_id)
+    progress = project(ledger.read(kinds=("mission.started", "mission.extended")), mission_id)
     viewpoints = progress.plan.viewpoints if progress is not None else ()
     aisle_of = {v.viewpoint_id: v.aisle_id for v in viewpoints}
     own = bundle.root / "health.json"
@@ -492,6 +493,17 @@ def plan_of(
     )
 
 
+def second_looks_of(bundle: Bundle, config: Config, ledger: Ledger, plan: MissionPlan) -> tuple[Viewpoint, ...]:
+    """Where to look from at what was hidden on a mission's tour, from its scans in the ledger."""
+    from shelfscan.mission.second import second_looks
+    from shelfscan.model.scan import BayScan
+
+    events = [s.event for s in ledger.read(kinds=("bay_scan",)) if s.event.payload.get("mission_id") == plan.mission_id]
+    scans = [BayScan.from_json(dict(e.payload)) for e in events]
+    zones = _zones(config, datetime.now())
+    return second_looks(plan, scans, bundle.store, bundle.robot, bundle.grid, zones)
+
+
 def _zones(config: Config, now: datetime) -> list[KeepOut]:
     """The keep-outs that hold at any time of a mission that begins now."""
     from shelfscan.mission.sight import KeepOut
@@ -511,7 +523,7 @@ def make_rules(config: Config) -> tuple[Rules, Limits]:
     """The mission's patience."""
     m = config.mission
     return (
-        Rules(m.max_drives, m.max_captures, m.max_pending, m.scan_timeout_s, m.retry_after_s),
+        Rules(m.max_drives, m.max_captures, m.max_pending, m.scan_timeout_s, m.retry_after_s, m.second_looks),
         Limits(
             drive_s=m.drive_timeout_s,
             dock_s=m.dock_timeout_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from fakes.ledger import MemoryLedger
@@ -183,3 +184,62 @@ def test_a_place_that_was_blocked_is_left_alone_for_a_while_and_longer_each_time
     assert step(92) == machine.WaitForWay() and step(94) == machine.DriveTo(views[0])
     assert step(1) == machine.DriveTo(views[0]), "a clock that was set back makes nobody wait"
     assert machine.next_step(progress, rules) == machine.DriveTo(views[0])  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 3), st.integers(0, 10_000), st.floats(0.0, 0.8), st.integers(1, 12))
+def test_second_looks_are_asked_for_once_and_survive_a_kill(
+    count: int, more: int, seed: int, p_fail: float, kill_after: int
+) -> None:
+    """After the tour, and only then; a mission that goes on after a kill knows them, and asks for no others."""
+    night = Night(count, seed, p_fail)
+    asked: list[MissionPlan] = []
+
+    def second(done: MissionPlan) -> list[Viewpoint]:
+        asked.append(done)
+        return [replace(v, viewpoint_id=f"{v.viewpoint_id}-a") for v in done.viewpoints[:more]]
+
+    def runner() -> MissionRunner:
+        rules = Rules(scan_timeout_s=5, second_looks=True)
+        return MissionRunner(
+            night.plan,
+            night.ledger,
+            night.navigator,
+            night.capture,
+            clock=night.clock,
+            wait=night.wait,
+            rules=rules,
+            second=second,
+        )
+
+    night.kill_after = kill_after
+    try:
+        progress = runner().run()
+    except KeyboardInterrupt:
+        night.kill_after = None
+        progress = runner().run(resume=True)
+    assert progress.ended is not None and len(asked) == bool(progress.done)
+    wanted = {v.viewpoint_id for v in night.plan.viewpoints}
+    if progress.done:
+        assert [v.viewpoint_id for v in asked[0].viewpoints] == [v.viewpoint_id for v in night.plan.viewpoints]
+        wanted |= {f"V{i}-a" for i in range(min(more, count))}
+    assert {v.viewpoint_id for v in progress.plan.viewpoints} == wanted
+    assert all(v in progress.done or v in progress.failures for v in wanted)
+
+
+def test_a_mission_whose_time_is_up_takes_no_second_looks() -> None:
+    night = Night(3, 0, 0.0)
+    rules = Rules(scan_timeout_s=5, second_looks=True)
+    runner = MissionRunner(
+        night.plan,
+        night.ledger,
+        night.navigator,
+        night.capture,
+        clock=night.clock,
+        wait=night.wait,
+        rules=rules,
+        until_ns=1,
+        second=lambda done: [replace(done.viewpoints[0], viewpoint_id="V0-a")],
+    )
+    progress = runner.run()
+    assert progress.ended is MissionPhase.DONE and not progress.extended

@@ -17,6 +17,7 @@ from shelfscan.bootstrap import (
     make_simulator,
     open_ledger,
     plan_of,
+    second_looks_of,
 )
 from shelfscan.cli._workers import Workers
 from shelfscan.cli.finish import RunOutcome, finish_run
@@ -136,6 +137,7 @@ def run_direct(
             listener=tell,
             battery=lambda: simulator.battery,
             until_ns=start_ns + int(config.mission.most_hours * 3600e9) if config.mission.most_hours else None,
+            second=lambda plan: second_looks_of(bundle, config, ledger, plan),
         )
         runner.run(resume=resume)
         progress = project(ledger.read(kinds=KINDS), mission_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from shelfscan.model.mission import MissionPhase, MissionPlan, Viewpoint
+from shelfscan.model.mission import MissionPhase, MissionPlan, Viewpoint, viewpoint_of
 from shelfscan.ports import Event, StoredEvent
 
 KINDS = (
@@ -23,6 +23,7 @@ KINDS = (
     "mission.recharged",
     "mission.time_up",
     "mission.aisle_skipped",
+    "mission.extended",
     "mission.ended",
     "viewpoint.reached",
     "viewpoint.captured",
@@ -42,7 +43,8 @@ class Rules:
 
     ``scan_timeout_s`` runs from the capture, and anew whenever work on any capture begins: perception that is merely
     slow has lost nothing. A place that could not be driven to is tried again after ``retry_after_s``, then after twice that,
-    and so on: what stands there may go away, and asking at once again only wastes the tries.
+    and so on: what stands there may go away, and asking at once again only wastes the tries. ``second_looks``: when the tour is
+    done, what was hidden is looked at from elsewhere.
     """
 
     max_drives: int = 3
@@ -50,6 +52,7 @@ class Rules:
     max_pending: int = 3
     scan_timeout_s: float = 90.0
     retry_after_s: float = 30.0
+    second_looks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Progress:
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     skipped: frozenset[str] = frozenset()
     failed_ns: dict[str, int] = field(default_factory=dict)
+    extended: bool = False
 
     def given_up(self, viewpoint_id: str, rules: Rules) -> bool:
         """Tried as often as the rules allow, without a scan."""
@@ -130,6 +134,11 @@ class Recharge:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAgain:
+    """The tour is done: append `mission.extended` with the viewpoints from which to look at what was hidden, if any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Go home and append `mission.ended` with this phase."""
 
@@ -137,7 +146,7 @@ class Finish:
     message: str
 
 
-Step = Undock | DriveTo | Capture | WaitForScans | WaitForWay | Hold | Recharge | Finish
+Step = Undock | DriveTo | Capture | WaitForScans | WaitForWay | Hold | Recharge | LookAgain | Finish
 
 
 def project(events: Iterable[StoredEvent], mission_id: str) -> Progress | None:
@@ -213,6 +222,10 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
             return replace(progress, recharging=False, undocked=False)
         case "mission.time_up":
             return replace(progress, time_up=True)
+        case "mission.extended":
+            more = tuple(viewpoint_of(v) for v in event.payload["viewpoints"])
+            plan = replace(progress.plan, viewpoints=(*progress.plan.viewpoints, *more))
+            return replace(progress, plan=plan, extended=True)
         case "mission.aisle_skipped":
             return replace(progress, skipped=progress.skipped | {str(event.payload["aisle_id"])})
         case _:
@@ -298,6 +311,8 @@ def next_step(progress: Progress, rules: Rules, now_ns: int | None = None) -> St
         return WaitForWay()
     if progress.pending:
         return WaitForScans()
+    if rules.second_looks and not progress.extended and progress.done:
+        return LookAgain()
     missing = [v.viewpoint_id for v in progress.plan.viewpoints if v.viewpoint_id not in progress.done]
     if not missing:
         return Finish(MissionPhase.DONE, "every viewpoint scanned")

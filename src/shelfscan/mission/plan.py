@@ -94,7 +94,7 @@ def plan_in_full(
         places = [p for p in store.places_of(gondola.gondola_id) if not wanted or p.bin_id in wanted]
         if not places:
             continue
-        face = _Face(gondola, places, robot, floor, whole)
+        face = Face(gondola, places, robot, floor, whole)
         viewpoints = face.viewpoints(aisle)
         why |= face.why
         for route in _unbroken(viewpoints, floor):
@@ -129,7 +129,7 @@ def _unbroken(viewpoints: Sequence[Viewpoint], floor: Floor) -> list[list[Viewpo
     return out
 
 
-class _Face:
+class Face:
     """One face of shelving, and what can be seen of it from where."""
 
     def __init__(self, gondola: Gondola, places: Sequence[BinPlace], robot: RobotModel, floor: Floor, whole: Floor) -> None:
@@ -151,32 +151,40 @@ class _Face:
         most = max(2, math.ceil((x1 - x0) / MIN_SPACING_M)) + 2
         for count in range(max(1, math.ceil((x1 - x0) / MAX_SPACING_M)), most):
             xs = np.linspace(x0 + margin, x1 - margin, count) if count > 1 else np.array([(x0 + x1) / 2])
-            best = self._stations(xs, self._floor)
+            best = self.stations(xs, self._floor)
             covered = self._full(best, self._floor)
             if covered == everything:
                 break
             if coverable is None:
-                coverable = self._full(self._stations(dense, self._floor), self._floor)
+                coverable = self._full(self.stations(dense, self._floor), self._floor)
             if coverable <= covered:
                 break
-        seen = [self._seen(x, s, self._floor) for x, s in best]
+        seen = [self.seen(x, s, self._floor) for x, s in best]
         viewpoints = []
         for n, ((x, standoff), cells) in enumerate(zip(best, seen, strict=True), start=1):
             there = [p for p, c in zip(self._places, cells, strict=True) if c.any()]
             bays, bins = tuple(sorted({p.bay_id for p in there})), tuple(p.bin_id for p in there)
             name = f"{self._gondola.gondola_id}-V{n:02d}"
-            pose = pose2d_of(self._T_map_face @ base_on_face(self._robot, x, standoff))
-            viewpoints.append(Viewpoint(name, self._gondola.gondola_id, aisle.aisle_id, pose, bays, bins))
+            viewpoints.append(Viewpoint(name, self._gondola.gondola_id, aisle.aisle_id, self.pose(x, standoff), bays, bins))
         self.why = self._reasons(dense, [p for p in self._places if p.bin_id not in covered])
         return viewpoints
+
+    def pose(self, x_m: float, standoff_m: float) -> Pose2D:
+        """Where the robot stands when its cameras are at ``x_m`` along the face."""
+        return pose2d_of(self._T_map_face @ base_on_face(self._robot, x_m, standoff_m))
+
+    def along_m(self, pose: Pose2D) -> float:
+        """Where along the face the cameras are: the inverse of `pose`."""
+        T_face_base = np.linalg.inv(self._T_map_face) @ pose.matrix()
+        return float(T_face_base[0, 3] - base_on_face(self._robot, 0.0, 0.0)[0, 3])
 
     def _reasons(self, dense: Array, missing: Sequence[BinPlace]) -> dict[str, str]:
         if not missing:
             return {}
-        allowed = self._full(self._stations(dense, self._whole), self._whole) if self._whole is not self._floor else set()
+        allowed = self._full(self.stations(dense, self._whole), self._whole) if self._whole is not self._floor else set()
         # Were the floor free and nothing in the way, what would the cameras see?
         ideal = self._full([(float(x), self._robot.standoff_m) for x in dense], None)
-        stations = self._stations(dense, self._floor)
+        stations = self.stations(dense, self._floor)
         unobstructed = self._full(stations, None)
         out = {}
         for p in missing:
@@ -191,7 +199,7 @@ class _Face:
             out[p.bin_id] = str(reason)
         return out
 
-    def _stations(self, xs: Array, floor: Floor) -> list[tuple[float, float]]:
+    def stations(self, xs: Array, floor: Floor) -> list[tuple[float, float]]:
         """Free (x, standoff) near each wanted x; standoffs nearest the preferred one first."""
         robot = self._robot
         standoffs = sorted(
@@ -213,7 +221,7 @@ class _Face:
                     out.append(station)
         return out
 
-    def _seen(self, x: float, standoff: float, floor: Floor | None) -> NDArray[np.bool_]:
+    def seen(self, x: float, standoff: float, floor: Floor | None) -> NDArray[np.bool_]:
         """Cells seen from one station, (bins, R, C); ``floor`` None: as if nothing stood on the map."""
         T_face_base = base_on_face(self._robot, x, standoff)
         seen = seen_cells(self._robot, T_face_base, self._places, self._fronts)
@@ -231,7 +239,7 @@ class _Face:
         """Bins whose whole front is seen from the stations together."""
         union = None
         for x, standoff in stations:
-            seen = self._seen(x, standoff, floor)
+            seen = self.seen(x, standoff, floor)
             union = seen if union is None else union | seen
         if union is None:
             return set()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from shelfscan.errors import LedgerError
 from shelfscan.mission import machine
 from shelfscan.mission.machine import Progress, Rules
-from shelfscan.model.mission import MissionPhase, MissionPlan
+from shelfscan.model.mission import MissionPhase, MissionPlan, Viewpoint
 from shelfscan.ports import Event, Ledger, Navigator
 
 
@@ -49,7 +49,8 @@ class MissionRunner:
     """One mission from start (or resume) to its end state.
 
     ``capture(mission_id, viewpoint_id)`` starts a capture and returns once the pictures are safe with whoever
-    works on them; the BayScan is expected in the ledger. ``clock`` gives nanoseconds (UTC), ``wait`` sleeps.
+    works on them; the BayScan is expected in the ledger. ``clock`` gives nanoseconds (UTC), ``wait`` sleeps. ``second``: from
+    where to look at what was hidden, once all of the plan is done.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class MissionRunner:
         battery: Callable[[], float] = lambda: math.nan,
         stopped: Callable[[], bool] = lambda: False,
         until_ns: int | None = None,
+        second: Callable[[MissionPlan], Sequence[Viewpoint]] = lambda plan: (),
     ) -> None:
         self._plan = plan
         self._ledger = ledger
@@ -78,6 +80,7 @@ class MissionRunner:
         self._limits = limits or Limits()
         self._listener = listener
         self._battery, self._stopped, self._until_ns = battery, stopped, until_ns
+        self._second = second
         self._seq = 0
         self._read = 0
         self._progress: Progress | None = None
@@ -222,6 +225,9 @@ class MissionRunner:
                     self._append("viewpoint.failed", viewpoint_id=vid, what="capture", reason=outcome.reason)
             case machine.Recharge():
                 self._recharge(progress)
+            case machine.LookAgain():
+                more = [asdict(v) for v in self._second(progress.plan)]
+                self._append("mission.extended", viewpoints=more)
             case machine.Hold():
                 self._tell(progress, MissionPhase.PAUSED, "")
                 self._wait(self._limits.poll_s)

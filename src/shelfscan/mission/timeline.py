@@ -87,6 +87,8 @@ def timeline_of(events: Iterable[StoredEvent], mission_id: str) -> Timeline:
         aisle = aisle_of.get(str(p.get("viewpoint_id", "")), "")
         if event.kind == "mission.started":
             aisle_of = {v["viewpoint_id"]: v["aisle_id"] for v in p["plan"]["viewpoints"]}
+        if event.kind == "mission.extended":
+            aisle_of |= {v["viewpoint_id"]: v["aisle_id"] for v in p["viewpoints"]}
         what = SPENT.get(event.kind, "")
         if event.kind == "viewpoint.failed":
             what = FAILED.get(str(p["what"]), "")

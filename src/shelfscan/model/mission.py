@@ -46,13 +46,14 @@ class MissionPlan:
         return MissionPlan(
             data["mission_id"],
             data["site"],
-            tuple(_viewpoint(v) for v in data["viewpoints"]),
+            tuple(viewpoint_of(v) for v in data["viewpoints"]),
             tuple(data["unreachable_bins"]),
             dict(data.get("why", {})),
         )
 
 
-def _viewpoint(v: dict[str, Any]) -> Viewpoint:
+def viewpoint_of(v: Mapping[str, Any]) -> Viewpoint:
+    """A viewpoint from plain JSON data."""
     pose, bays, bins = Pose2D(**v["pose"]), tuple(v["bay_ids"]), tuple(v.get("bin_ids", ()))
     return Viewpoint(**{**v, "pose": pose, "bay_ids": bays, "bin_ids": bins})
 

@@ -21,7 +21,7 @@ from shelfscan_msgs.srv import Capture
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from shelfscan.bootstrap import make_rules, open_ledger, plan_of
+from shelfscan.bootstrap import make_rules, open_ledger, plan_of, second_looks_of
 from shelfscan.errors import BadInput
 from shelfscan.mission import machine
 from shelfscan.mission.machine import Progress
@@ -148,6 +148,7 @@ class MissionNode(ShelfscanNode):
             battery=lambda: self._battery,
             stopped=lambda: self._stopped,
             until_ns=time.time_ns() + int(self._most_hours * 3600e9) if self._most_hours else None,
+            second=lambda done: second_looks_of(self._bundle, self._settings, self._ledger, done),
         )
 
         def run() -> None:

@@ -126,6 +126,9 @@ class StockProjector:
                 self._bins = {v["viewpoint_id"]: self._bins_of(v) for v in plan["viewpoints"]}
                 self._left_out = self._bays_left_out(plan.get("unreachable_bins", ()))
                 self._planned_why = {b: UnseenReason(why) for b, why in dict(plan.get("why", {})).items()}
+            case "mission.extended":
+                self._bays |= {v["viewpoint_id"]: tuple(v["bay_ids"]) for v in p["viewpoints"]}
+                self._bins |= {v["viewpoint_id"]: self._bins_of(v) for v in p["viewpoints"]}
             case "viewpoint.failed":
                 self._failures[str(p["viewpoint_id"])] = (str(p["what"]), str(p["reason"]))
             case "mission.time_up":
