@@ -25,7 +25,7 @@ BESIDE_M = (0.25, -0.25, 0.4, -0.4)
 APART_M = 0.12
 #: What is in a picture's middle is looked at best: a cell counts half so far beside the camera.
 MIDDLE_M = 0.3
-#: A look is worth the way when it shows so much of a bin's front that is missing.
+#: A look is worth the way when it completes a bin, or shows so much of a bin's front that is missing.
 WORTH = 0.1
 #: No more second looks than this share of the tour, and a few.
 MOST_SHARE, MOST_FEW = 0.1, 2
@@ -92,7 +92,8 @@ def _route(
     while len(chosen) < len(stations):
         gains = [float(((missing & s) * w).sum()) for s, w in zip(shows, worth, strict=True)]
         best = int(np.argmax(gains))
-        if (missing & shows[best]).sum() < WORTH * COVERAGE_ROWS * COVERAGE_COLUMNS:
+        completed = missing.any(axis=(1, 2)) & ~(missing & ~shows[best]).any(axis=(1, 2))
+        if not completed.any() and (missing & shows[best]).sum() < WORTH * COVERAGE_ROWS * COVERAGE_COLUMNS:
             break
         chosen.append(best)
         missing &= ~shows[best]
