@@ -94,8 +94,14 @@ def without(part: str) -> Iterator[None]:
         if part == "pose correction and neighbours":
             stack.enter_context(_scans(unaligned))
             stack.enter_context(patch.object(project, "registered", _same))
+            stack.enter_context(patch.object(project, "settled", _same))
         elif part == "registration on neighbours":
             stack.enter_context(patch.object(project, "registered", _same))
+        elif part == "settling beside new bays":
+            stack.enter_context(patch.object(project, "settled", _same))
+        elif part == "both of these":
+            stack.enter_context(patch.object(project, "registered", _same))
+            stack.enter_context(patch.object(project, "settled", _same))
         elif part == "measured shelf heights":
             stack.enter_context(patch.object(project, "_shelf_heights", lambda *_: {}))
         elif part == "size check":
@@ -117,7 +123,8 @@ def without(part: str) -> Iterator[None]:
 
 PARTS = (
     "nothing left out",
-    *("pose correction and neighbours", "registration on neighbours", "measured shelf heights", "size check"),
+    *("pose correction and neighbours", "registration on neighbours", "settling beside new bays", "both of these"),
+    *("measured shelf heights", "size check"),
     *("shelf-or-planogram verdict", "looks at planned places", "boxes", "depth", "tops behind the front row", "learned units"),
 )
 
@@ -126,11 +133,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--nights", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
     args = parser.parse_args()
     print("| without | " + " | ".join(name for name, _ in MEASURES) + " |")
     print("|---" * (len(MEASURES) + 1) + "|")
     out: dict[str, Any] = {}
-    for part in PARTS:
+    for part in args.parts:
         scores = []
         for seed in args.seeds:
             store, run = args.nights / f"store-{seed}", args.nights / f"run-{seed}"
