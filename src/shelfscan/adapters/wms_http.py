@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import ssl
 import tempfile
 import time
@@ -90,21 +91,31 @@ def _short(response: httpx.Response) -> str:
 
 @contextmanager
 def local_writer(system: str, busy_s: float = 5.0) -> Iterator[None]:
-    """The right to write to a system that has no lock of its own: one process of this computer at a time."""
+    """The right to write to a system that has no lock of its own: one process of this computer at a time.
+
+    A lock on a file that is there as long as somebody writes; the kernel drops it when its holder dies.
+    """
     name = hashlib.sha256(system.encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"shelfscan-wms-{name}.lock"
-    try:
-        handle = path.open("a")
-    except OSError as e:
-        raise WmsTransient(f"{path}: cannot be written: {e.strerror}") from e
-    with handle:
-        ends = time.monotonic() + busy_s
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    ends = time.monotonic() + busy_s
+    while True:
+        try:
+            handle = path.open("a")
+        except OSError as e:
+            raise WmsTransient(f"{path}: cannot be written: {e.strerror}") from e
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it took the file away: then this is a lock on nothing.
+            if path.exists() and os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
                 break
-            except OSError:
-                if time.monotonic() >= ends:
-                    raise WmsTransient(f"{system}: another process is posting counts") from None
-                time.sleep(0.1)
-        yield
+        except OSError:
+            if time.monotonic() >= ends:
+                handle.close()
+                raise WmsTransient(f"{system}: another process is posting counts") from None
+            time.sleep(0.1)
+        handle.close()
+    with handle:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
