@@ -2,12 +2,13 @@
 
     python -m benchmarks.sickness --nights DIR --learn 100001 100002 ... --seeds 31 32 ... [--every 2] [--jobs 2]
     python -m benchmarks.sickness --nights DIR --baseline models/health.json --seeds 51 52 ... [--draws 4] [--healthy RUN...]
+    python -m benchmarks.sickness --learn-runs RUN... --also RUN... --write models/health.json
 
 ``DIR`` holds ``store-SEED`` folders (disorder level 1). Each store is driven once; its captures are then made sick in seven
 ways, one at a time and as badly as chance says (``--draws`` times each), looked at for people and processed like any others.
-What healthy runs measure is learned from the ``--learn`` seeds only, or is a file's. Measures are kept in ``DIR/health``, so
-judging anew takes seconds; ``--write`` keeps the baseline. ``--healthy``: run folders of whole nights that nothing was wrong
-with. *Found* means that the sickness is named, and where it is.
+What healthy runs measure is learned from the ``--learn`` seeds, or from whole nights (``--learn-runs``), or is a file's.
+Measures are kept in ``DIR/health``, so judging anew takes seconds; ``--write`` keeps the baseline. ``--healthy``: run folders
+of whole nights (beside their ``store-SEED``) that nothing was wrong with. *Found* means that the sickness is named, and where.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ from shelfscan.model.detections import Detections
 from shelfscan.model.imaging import FrameBundle, HeadFrame
 from shelfscan.model.scan import BayScan
 from shelfscan.pipeline import ScanPipeline
+from shelfscan.sim.labels import training_bundle
 
 SICK = ("lens_smear", "defocus", "camera_turned", "calibration_drift", "lamp_out", "new_packaging", "detector_weak")
+#: A picture of which more was hidden is not used to learn what is usual.
+MUCH_HIDDEN = 0.02
 #: Lamps hang so far apart; one lights half of that to either side.
 LAMP_M = 1.2
 
@@ -235,10 +239,10 @@ class Night:
 
 
 def judge(
-    nights: Path, learn: list[int], seeds: list[int], also: list[dict[str, float]], known: Path | None
+    nights: Path | None, learn: list[int], seeds: list[int], also: list[dict[str, float]], known: Path | None
 ) -> tuple[Baseline, dict[str, list[Night]]]:
     """The baseline, and per kind of night what was found in each."""
-    read = {s: json.loads((nights / "health" / f"{s}.json").read_text()) for s in [*learn, *seeds]}
+    read = {s: json.loads((nights / "health" / f"{s}.json").read_text()) for s in [*learn, *seeds]} if nights else {}
     for nights_of in read.values():
         for night in nights_of.values():
             scans = [BayScan.from_json(x) for x in night["light"]]
@@ -255,12 +259,31 @@ def judge(
     return baseline, found
 
 
-def judge_run(run: Path, baseline: Baseline) -> Night:
-    """What is told of a whole night, from its stored scans and the store beside it (``store-SEED`` for ``run-SEED``)."""
-    bundle = load_bundle(run.with_name(run.name.replace("run-", "store-")))
+def scans_of_run(run: Path) -> tuple[Any, list[BayScan]]:
+    """A whole night's store (``store-SEED`` beside ``run-SEED``) and its scans."""
+    store = run.with_name(run.name.replace("run-", "store-"))
+    # Seeds from 100000 on are those of training.
+    bundle = (training_bundle if int(store.name.removeprefix("store-")) >= 100_000 else load_bundle)(store)
     ledger = SqliteLedger(run / "ledger.sqlite", site=bundle.store.site)
     scans = [BayScan.from_json(dict(s.event.payload)) for s in ledger.read(kinds=("bay_scan",))]
     ledger.close()
+    return bundle, scans
+
+
+def healthy_measures(run: Path) -> dict[str, float]:
+    """What a whole healthy night measured; pictures of which some was hidden for people say nothing of lenses."""
+    bundle, scans = scans_of_run(run)
+    clear = []
+    for scan in scans:
+        hidden = {k.partition(".")[0] for k, v in scan.quality.items() if k.endswith(".hidden") and v > MUCH_HIDDEN}
+        kept = {k: v for k, v in scan.quality.items() if k.partition(".")[0] not in hidden or k.endswith(".rows_px")}
+        clear.append(replace(scan, quality=kept))
+    return measured(clear, bundle.planogram)
+
+
+def judge_run(run: Path, baseline: Baseline) -> Night:
+    """What is told of a whole night, from its stored scans."""
+    bundle, scans = scans_of_run(run)
     plan = plan_mission(bundle.store, bundle.robot, bundle.grid, mission_id="m")
     aisle_of, order = {v.viewpoint_id: v.aisle_id for v in plan.viewpoints}, side_by_side(plan.viewpoints)
     return Night(str(run), "", tuple(diagnose(measured(scans, bundle.planogram), baseline, scans, aisle_of, order)))
@@ -269,18 +292,23 @@ def judge_run(run: Path, baseline: Baseline) -> Night:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nights", type=Path, required=True)
+    parser.add_argument("--nights", type=Path)
+    parser.add_argument("--learn-runs", type=Path, nargs="*", default=[], help="whole nights to learn what is usual from")
     parser.add_argument("--learn", type=int, nargs="*", default=[])
     parser.add_argument("--baseline", type=Path, help="what is usual, from a file instead")
     parser.add_argument("--draws", type=int, default=1, help="nights of each sickness a store")
     parser.add_argument("--healthy", type=Path, nargs="*", default=[], help="run folders to judge beside them")
-    parser.add_argument("--seeds", type=int, nargs="+", required=True)
-    parser.add_argument("--also", type=Path, nargs="*", default=[], help="run folders of other healthy nights")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[])
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="whole nights of tidy stores, for pictures alone")
     parser.add_argument("--every", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--write", type=Path)
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if not (args.learn or args.learn_runs) and args.baseline is None:
+        parser.error("what is usual? --learn SEEDS, --learn-runs RUNS or --baseline FILE")
+    if (args.learn or args.seeds) and args.nights is None:
+        parser.error("--nights: where are the stores of the seeds?")
     with ProcessPoolExecutor(args.jobs) as pool:
         seeds = [*args.learn, *args.seeds]
         # Each store's new packs are another one's.
@@ -288,10 +316,10 @@ def main() -> None:
         jobs = [pool.submit(one, args.nights, s, args.every, args.draws if s in args.seeds else 0, others[s]) for s in seeds]
         for job in jobs:
             job.result()
-    also = [json.loads((run / "health.json").read_text())["measures"] for run in args.also]
-    if not args.learn and args.baseline is None:
-        parser.error("what is usual? --learn SEEDS or --baseline FILE")
-    baseline, found = judge(args.nights, args.learn, args.seeds, also, args.baseline)
+    # How alike goods look, and how many are found, is another matter where nothing is in disorder.
+    tidy = [{k: v for k, v in healthy_measures(r).items() if not k.startswith("all.")} for r in args.also]
+    runs = [healthy_measures(r) for r in args.learn_runs]
+    baseline, found = judge(args.nights, args.learn, args.seeds, [*runs, *tidy], args.baseline)
     for run in args.healthy:
         found.setdefault("healthy", []).append(judge_run(run, baseline))
     print("| night | found | as the first | other things told | cases |\n|---|---|---|---|---|")
@@ -300,6 +328,8 @@ def main() -> None:
         right = sum(night.right(kind) for night in nights)
         first = sum(bool(night.told) and night.told[0].kind == kind for night in nights)
         other = sum(any(t.kind != kind for t in night.told) for night in nights)
+        if not nights:
+            continue
         ci = binomtest(other if kind == "healthy" else right, len(nights)).proportion_ci(0.95, method="wilson")
         print(f"| {kind} | {right} | {first} | {other} | {len(nights)} (95 %: {ci.low:.3f} to {ci.high:.3f}) |")
         for night in nights:
@@ -307,7 +337,9 @@ def main() -> None:
                 print(f"   {night.name} ({night.where}):", [f"{t.kind} ({t.where}) {t.size:.2f}" for t in night.told])
     if args.write:
         save_baseline(
-            args.write, baseline, {"seeds": args.learn, "note": "simulated nights at disorder level 1, config/robot.yaml"}
+            args.write,
+            baseline,
+            {"seeds": args.learn, "runs": [r.name for r in args.learn_runs], "note": "simulated nights, config/robot.yaml"},
         )
 
 
