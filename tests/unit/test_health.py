@@ -97,6 +97,11 @@ def test_each_sickness_is_told_and_placed(baseline: Baseline, seed: int) -> None
     assert told(night(seed, like=0.76), baseline)[0][0] == "new_packaging"
 
 
+def test_a_large_smear_that_takes_the_best_of_the_picture_too_is_no_defocus(baseline: Baseline) -> None:
+    for seed in range(200, 205):
+        assert told(night(seed, smear=(2, 1), sharp=0.45), baseline) == [("lens_smear", "high")]
+
+
 def test_one_dark_picture_is_no_lamp_and_few_captures_say_nothing(baseline: Baseline) -> None:
     assert told(night(1, dark=range(4, 5)), baseline) == []
     assert measured(night(1)[:3], PLANOGRAM) == {}

@@ -217,8 +217,9 @@ def _lens(head: str, measures: Mapping[str, float], baseline: Baseline, far: Map
     cells = {k: v for k, v in far.items() if k.startswith(f"{head}.cell_")}
     name = f"{head}.sharpness"
     bad = sorted(k for k, v in cells.items() if v < -1)
-    # Out of focus the whole picture is soft, its best part too; under a smear the rest is as sharp as ever.
-    soft = far.get(f"{head}.detail", 0.0) < -1
+    # Out of focus the whole picture is soft, its best part most of all; under a smear the rest is nearly as sharp as ever.
+    best = far.get(f"{head}.detail", 0.0)
+    soft = best < -1 and best < min(cells.values(), default=0.0)
     if bad and not soft:
         where = ", ".join(sorted({_part(k) for k in bad}))
         text = f"the {where} of camera {head}'s pictures has lost its detail: clean the lens"
