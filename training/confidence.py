@@ -25,11 +25,13 @@ from shelfscan.sim.labels import training_bundle
 from shelfscan.stock.project import StockProjector, next_door
 
 GROUP = 30
+#: ... or of so many, where the next confidence is this much higher: the rule itself makes a difference there.
+SMALL, GAP = 5, 0.08
 #: A kind of finding that came up less often gets no table: nothing is claimed of it.
 LEAST = 15
 
-#: False alarms per 1,000 bins that a list may hold: half of what is promised, for stores differ.
-FALSE_ALARMS = 1.0
+#: False alarms per 1,000 bins that a list may hold: a quarter of what is promised, for stores differ.
+FALSE_ALARMS = 0.5
 
 Told = dict[str, list[tuple[float, bool]]]
 
@@ -67,13 +69,14 @@ def night(store: Path, run: Path, told: Told) -> int:
 
 
 def table(cases: list[tuple[float, bool]]) -> Table:
-    """Rising (raw, share right), each of at least `GROUP` cases where there are so many."""
+    """Rising (raw, share right), each of at least `GROUP` cases where there are so many, fewer before a gap."""
     cases = sorted(cases)
     groups: list[list[tuple[float, bool]]] = [[]]
     for n, case in enumerate(cases):
         full = len(groups[-1]) >= GROUP and len(cases) - n >= GROUP
         # Equal values stay together: a table cannot tell them apart.
-        if full and case[0] > groups[-1][-1][0] + 1e-9:
+        rise = case[0] - groups[-1][-1][0] if groups[-1] else 0.0
+        if (full and rise > 1e-9) or (rise > GAP and len(groups[-1]) >= SMALL):
             groups.append([])
         groups[-1].append(case)
     raw = np.array([np.mean([r for r, _ in g]) for g in groups])

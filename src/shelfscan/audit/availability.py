@@ -25,6 +25,8 @@ IN_FULL = 0.99
 UNSELLABLE = ("damaged", "near_expiry")
 #: An empty bin whose depth could be judged in less of its places than this stays in doubt.
 JUDGED_LEAST = 0.5
+#: ... and so does one in which so much of the depth is nearer than its back.
+CLUTTERED = 0.1
 #: How often a front that looks like none of the gallery is a stranger's, and not the side of what is planned: simulated nights.
 FOREIGN_SURE = 0.5
 
@@ -118,7 +120,7 @@ def bin_state(
         units=units.best,
         units_low=units.low,
         units_high=units.high,
-        confidence=round(confidence_of(status, units, line, front, match.judged), 3),
+        confidence=round(confidence_of(status, units, line, front, match), 3),
         tag_price=tag.price if tag else "",
         position=position,
         observed_at=observed_at,
@@ -134,16 +136,15 @@ def status_of(units: Units, line: PlanogramLine) -> BinStatus:
     return BinStatus.LOW if units.best <= line.low_at_units else BinStatus.OK
 
 
-def confidence_of(status: BinStatus, units: Units, line: PlanogramLine, front: Sequence[Placed], judged: float) -> float:
-    """Probability that the status is right: a stated rule of thumb, not yet calibrated.
-
-    ``judged``: share of the bin's places whose depth could be measured.
-    """
+def confidence_of(status: BinStatus, units: Units, line: PlanogramLine, front: Sequence[Placed], match: BinMatch) -> float:
+    """Probability that the status is right: a stated rule of thumb, which tables learned from simulation correct."""
     if status is BinStatus.OUT_OF_STOCK and units.high > 0:
         return 0.7  # a stranger may hide something
+    if status is BinStatus.OUT_OF_STOCK and match.clutter > CLUTTERED:
+        return 0.75  # nothing was made out there, but depth is not that of an empty place
     if status is BinStatus.OUT_OF_STOCK:
         # A bare opening shows nothing to measure; a back that was measured is better proof.
-        return 0.85 + 0.12 * min(1.0, judged / JUDGED_LEAST)
+        return 0.85 + 0.12 * min(1.0, match.judged / JUDGED_LEAST)
     if not front:
         return 0.6  # only strangers in sight, and a guess about what they hide
     sure = sum(p.confidence for p in front) / len(front)

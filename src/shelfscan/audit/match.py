@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from shelfscan.audit.lying import Lying, as_tall, lying
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.detections import Candidate
-from shelfscan.model.front import FaceFront, place_surface, share_at
+from shelfscan.model.front import EDGE_M, FaceFront, place_surface, share_at
 from shelfscan.model.planogram import Planogram, PlanogramLine
 from shelfscan.model.scan import PlaceCheck
 from shelfscan.model.store import BinPlace
@@ -44,6 +44,9 @@ KNOWN_ALONE, KNOWN_WITH_BOX = 0.35, 0.15
 ALL_AT_DEPTH = 0.6
 #: What stands nearer than the back of the shelf by this share of an item's depth is an item.
 ITEM_SHARE = 0.5
+#: Where clutter is looked for: so far from a bin's sides, above its shelf (its edge is seen below that) up to this share of the
+#: goods' height, so much at least; and so much before where an item could still stand.
+CLUTTER_SIDE_M, CLUTTER_FOOT_M, CLUTTER_HIGH, CLUTTER_LEAST_M, CLUTTER_BACK_M = 0.01, 0.03, 0.8, 0.05, 0.02
 #: What is this far behind a stranger's front is not the stranger.
 PAST_STRANGER_M = 0.04
 #: A box whose middle is this much higher or lower than that of what stands there is cut, or of more than one item.
@@ -102,12 +105,14 @@ class Placed:
 class BinMatch:
     """All taken places of a bin, and how much of its places depth could judge (0..1).
 
-    ``above``: planned goods on top of the planned rows, which are no places of the plan.
+    ``above``: planned goods on top of the planned rows, which are no places of the plan. ``clutter``: share of the bin's cells
+    of depth in which something is before its back, whatever it is.
     """
 
     placed: tuple[Placed, ...]
     judged: float
     above: tuple[Placed, ...] = ()
+    clutter: float = 0.0
 
 
 def bin_of(seen: Seen, places: Sequence[BinPlace], planogram: Planogram) -> BinPlace | None:
@@ -215,7 +220,17 @@ def match_bin(
                     tall=tall,
                 )
             )
-    return BinMatch(tuple(_one_lies(out)), judged / (line.facings_wide * line.facings_high))
+    clutter = _clutter(place, line, product, front)
+    return BinMatch(tuple(_one_lies(out)), judged / (line.facings_wide * line.facings_high), clutter=clutter)
+
+
+def _clutter(place: BinPlace, line: PlanogramLine, product: Product, front: FaceFront) -> float:
+    high_m = max(CLUTTER_LEAST_M, CLUTTER_HIGH * product.height_m * line.facings_high)
+    window = front.window(
+        place.x0_m + CLUTTER_SIDE_M, place.x1_m - CLUTTER_SIDE_M, place.z0_m + CLUTTER_FOOT_M, place.z0_m + high_m
+    )
+    before = (window > EDGE_M) & (window < place.depth_m - ITEM_SHARE * product.depth_m - CLUTTER_BACK_M)
+    return float(before.mean()) if window.size else 0.0
 
 
 def _beyond(below: Placed | None, foot_m: float, product: Product, catalogue: Catalogue) -> float:
