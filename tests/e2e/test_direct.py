@@ -119,3 +119,12 @@ def test_what_stands_before_a_shelf_hides_it_and_empties_nothing(tmp_path: Path)
     assert {b["bin_id"] for b in bins if b["status"] == "OUT_OF_STOCK"} <= empty
     # It hides what is behind it, not the shelf.
     assert len(hidden) <= 6
+    # It was looked at from elsewhere when all else was done.
+    ledger = SqliteLedger(out / "ledger.sqlite")
+    (extended,) = (s.event.payload for s in ledger.read(kinds=("mission.extended",)))
+    scanned = [str(s.event.payload["viewpoint_id"]) for s in ledger.read(kinds=("bay_scan",))]
+    ledger.close()
+    second = [v["viewpoint_id"] for v in extended["viewpoints"]]
+    assert second and scanned[-len(second) :] == second
+    mission = json.loads((out / "report.json").read_text())["mission"]
+    assert mission["viewpoints"] == mission["scanned"] == len(scanned)

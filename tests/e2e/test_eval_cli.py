@@ -163,12 +163,16 @@ REAL: list[tuple[tuple[str, ...], str, dict[str, float], dict[str, float]]] = [
 
 
 #: Minutes of close looks.
-SLOW = {"packshots", "crops"}
+SLOW = {"recognition-racks", "recognition-packshots", "crops-crops"}
 
 
 @pytest.mark.parametrize(
     ("what", "folder", "exactly", "at_least"),
-    [pytest.param(*r, id=f"{r[0][0]}-{r[1]}", marks=[pytest.mark.long] if r[1] in SLOW else []) for r in REAL],
+    [
+        pytest.param(*r, id=name, marks=[pytest.mark.long] if name in SLOW else [])
+        for r in REAL
+        for name in [f"{r[0][0]}-{r[1]}"]
+    ],
 )
 def test_real_photographs(
     shared_data: Path, what: tuple[str, ...], folder: str, exactly: dict[str, float], at_least: dict[str, float]
