@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -60,7 +61,10 @@ class Night:
             self.ledger.append([Event("bay_scan", f"bay_scan/{capture_id}", self.now_ns, payload)])
         return CaptureOutcome(True, capture_id)
 
-    def runner(self) -> MissionRunner:
+    def runner(
+        self, second: Callable[[MissionPlan], Sequence[Viewpoint]] | None = None, until_ns: int | None = None
+    ) -> MissionRunner:
+        """With ``second`` it takes second looks."""
         return MissionRunner(
             self.plan,
             self.ledger,
@@ -68,7 +72,9 @@ class Night:
             self.capture,
             clock=self.clock,
             wait=self.wait,
-            rules=Rules(scan_timeout_s=5),
+            rules=Rules(scan_timeout_s=5, second_looks=second is not None),
+            until_ns=until_ns,
+            second=second or (lambda plan: ()),
         )
 
 
@@ -199,25 +205,12 @@ def test_second_looks_are_asked_for_once_and_survive_a_kill(
         asked.append(done)
         return [replace(v, viewpoint_id=f"{v.viewpoint_id}-a") for v in done.viewpoints[:more]]
 
-    def runner() -> MissionRunner:
-        rules = Rules(scan_timeout_s=5, second_looks=True)
-        return MissionRunner(
-            night.plan,
-            night.ledger,
-            night.navigator,
-            night.capture,
-            clock=night.clock,
-            wait=night.wait,
-            rules=rules,
-            second=second,
-        )
-
     night.kill_after = kill_after
     try:
-        progress = runner().run()
+        progress = night.runner(second).run()
     except KeyboardInterrupt:
         night.kill_after = None
-        progress = runner().run(resume=True)
+        progress = night.runner(second).run(resume=True)
     assert progress.ended is not None and len(asked) == bool(progress.done)
     wanted = {v.viewpoint_id for v in night.plan.viewpoints}
     if progress.done:
@@ -229,17 +222,6 @@ def test_second_looks_are_asked_for_once_and_survive_a_kill(
 
 def test_a_mission_whose_time_is_up_takes_no_second_looks() -> None:
     night = Night(3, 0, 0.0)
-    rules = Rules(scan_timeout_s=5, second_looks=True)
-    runner = MissionRunner(
-        night.plan,
-        night.ledger,
-        night.navigator,
-        night.capture,
-        clock=night.clock,
-        wait=night.wait,
-        rules=rules,
-        until_ns=1,
-        second=lambda done: [replace(done.viewpoints[0], viewpoint_id="V0-a")],
-    )
+    runner = night.runner(lambda done: [replace(done.viewpoints[0], viewpoint_id="V0-a")], until_ns=1)
     progress = runner.run()
     assert progress.ended is MissionPhase.DONE and not progress.extended

@@ -13,7 +13,7 @@ from shelfscan.model.geometry import Pose2D
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import Alignment, BayScan, FrontGrid, Observation
 from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
-from shelfscan.stock.settle import settled
+from shelfscan.stock.settle import settled, slope_of
 
 BAY_M, BINS, HEIGHTS = 1.2, 8, (0.3, 0.7, 1.1)
 #: How far a box's middle is from its item's for every metre beside the camera.
@@ -100,3 +100,12 @@ def test_a_face_that_was_put_up_anew_as_a_whole_is_left_alone() -> None:
     there = [(x, z, f"N{n % 17}") for n, (x, z, _) in enumerate(items(rng, "B1"))]
     made = scans(there, [0.0] * len(EYES), rng)
     assert all(abs(off(s, there)) < 0.008 for s in settled(made, "G", PLACES, PLAN, {"B0", "B1", "B2"}))
+
+
+def test_boxes_of_a_face_that_agree_on_nothing_move_nothing_and_break_nothing() -> None:
+    """Half of each capture's boxes far to the left of their columns and half far to the right: no line fits any of them."""
+    rng = random.Random(3)
+    one_by_one = [[(0.03 if n % 2 else -0.03, 0.1 * (n // 2)) for n in range(8)] for _ in range(8)]
+    assert slope_of(one_by_one) == 0.0
+    lean = [[(0.026 * aside + rng.gauss(0, 0.002), aside) for aside in np.linspace(-0.5, 0.5, 20)] for _ in range(4)]
+    assert abs(slope_of(lean) - 0.026) < 0.003

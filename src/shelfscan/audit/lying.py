@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfscan.model.catalogue import Product
-from shelfscan.model.front import EDGE_M, WINDOW_X, FaceFront
+from shelfscan.model.front import EDGE_M, WINDOW_X, FaceFront, nearest_run
 from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M
 
 #: What lies is lower than what stands by so much at least, and what is seen above it stands so much further back.
@@ -91,7 +91,8 @@ def lying(
         if low_row_m < foot_m + BOARD_HIGH_M:
             near[0][near[0] < BOARD_M] = np.nan
         known = near[np.isfinite(near) & (near > EDGE_M)]
-        front_m = _surface(known) if len(known) >= max(NEAR_CELLS, NEAR_KNOWN * near.size) else None
+        seen = len(known) >= max(NEAR_CELLS, NEAR_KNOWN * near.size)
+        front_m = nearest_run(known, SAME_SHARE, SPREAD_M) if seen else None
         above = far[np.isfinite(far)]
         if front_m is None or (len(near) > 1 and _rows(near, front_m) < 2):
             continue
@@ -118,14 +119,6 @@ def _cells(front: FaceFront, x0_m: float, x1_m: float, z0_m: float, z1_m: float)
     if math.ceil((z0_m - dz) / FRONT_Z_M - 1e-6) >= math.floor((z1_m + dz) / FRONT_Z_M + 1e-6):
         return np.empty((0, 0), np.float32)
     return front.window(x0_m - dx, x1_m + dx, z0_m - dz, z1_m + dz).copy()
-
-
-def _surface(depths_m: NDArray[np.float32]) -> float | None:
-    """The nearest depth that enough of the cells agree on; None where they are of many things."""
-    ordered = np.sort(depths_m)
-    need = math.ceil(SAME_SHARE * len(ordered))
-    narrow = np.flatnonzero(ordered[need - 1 :] - ordered[: len(ordered) - need + 1] < SPREAD_M)
-    return float(np.median(ordered[narrow[0] : narrow[0] + need])) if len(narrow) else None
 
 
 def _rows(near: NDArray[np.float32], front_m: float) -> int:

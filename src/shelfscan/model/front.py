@@ -115,29 +115,33 @@ def place_surface(
     NaN when nothing was measured, or no surface holds enough of what was (scattered matches of a bare shelf back). What is
     nearer than ``beyond_m`` belongs to something else that stands before the place; then its sides are looked at too.
     """
-    half = max(0.01, (WINDOW_X if beyond_m == -math.inf else WIDE_X) * product.width_m)
-    z0, z1 = (foot_m + s * product.height_m for s in WINDOW_Z)
-    window = front.window(x_m - half, x_m + half, max(z0, foot_m + FOOT_M), z1)
-    values = np.sort(window[np.isfinite(window) & (window > beyond_m)])
+    window = _place(front, product, x_m, foot_m, WINDOW_X if beyond_m == -math.inf else WIDE_X)
+    values = window[np.isfinite(window) & (window > beyond_m)]
     if len(values) == 0:
         return math.nan, 0.0
-    known = len(values) / window.size
-    need = max(1, math.ceil(SURFACE_SHARE * len(values)))
-    # The nearest run of sorted depths that is narrow and long enough.
-    spread = values[need - 1 :] - values[: len(values) - need + 1]
-    narrow = np.flatnonzero(spread < SPREAD_M)
-    if len(narrow) == 0:
-        return math.nan, known
-    start = int(narrow[0])
-    return float(np.median(values[start : start + need])), known
+    depth = nearest_run(values, SURFACE_SHARE, SPREAD_M)
+    return math.nan if depth is None else depth, len(values) / window.size
 
 
 def share_at(front: FaceFront, product: Product, x_m: float, foot_m: float, depth_m: float) -> float:
     """Share of the cells of a place, measured or not, in which something is at ``depth_m``."""
-    half = max(0.01, WINDOW_X * product.width_m)
-    z0, z1 = (foot_m + s * product.height_m for s in WINDOW_Z)
-    window = front.window(x_m - half, x_m + half, max(z0, foot_m + FOOT_M), z1)
+    window = _place(front, product, x_m, foot_m, WINDOW_X)
     return float(np.mean(np.abs(window - depth_m) < BEHIND_M)) if window.size else 0.0
+
+
+def nearest_run(depths_m: NDArray[np.float32], share: float, spread_m: float) -> float | None:
+    """The nearest depth that a share of the measured cells agrees on within a spread; None where they are of many things."""
+    ordered = np.sort(depths_m)
+    need = max(1, math.ceil(share * len(ordered)))
+    narrow = np.flatnonzero(ordered[need - 1 :] - ordered[: len(ordered) - need + 1] < spread_m)
+    return float(np.median(ordered[narrow[0] : narrow[0] + need])) if len(narrow) else None
+
+
+def _place(front: FaceFront, product: Product, x_m: float, foot_m: float, wide: float) -> NDArray[np.float32]:
+    """The cells of a place that tell whether something stands there."""
+    half = max(0.01, wide * product.width_m)
+    z0, z1 = (foot_m + s * product.height_m for s in WINDOW_Z)
+    return front.window(x_m - half, x_m + half, max(z0, foot_m + FOOT_M), z1)
 
 
 def seen_top(front: FaceFront, product: Product, x_m: float, foot_m: float, upto_m: float, depth_m: float) -> float | None:

@@ -194,9 +194,9 @@ class StockProjector:
         places = on_shelves(places, heights)
         scans = registered(scans, gid, places)
         seen, tags_of, tags, verdict_of = self._judged(scans, gid, places)
-        anew = {bay for bay, verdict in verdict_of.items() if verdict.stale}
-        if anew:
-            scans = settled(scans, gid, places, self._planogram, anew)
+        reset = {bay for bay, verdict in verdict_of.items() if verdict.stale}
+        if reset:
+            scans = settled(scans, gid, places, self._planogram, reset)
             seen, tags_of, tags, verdict_of = self._judged(scans, gid, places)
         front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
         wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual, front)

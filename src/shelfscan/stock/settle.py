@@ -1,4 +1,4 @@
-"""Captures of bays that were put up anew, brought to where they are along the face by what is beside those bays.
+"""Captures of bays that were reset without the file's knowing, brought to where they are along the face by what is beside them.
 
 Such a bay has no planned columns, and what happens to fit some of the file's pulls a capture by a centimetre. So captures that
 look at one are settled a second time, once that is known: by the columns of the other bays in their pictures, and by their
@@ -28,20 +28,20 @@ LIKE = 0.5
 
 
 def settled(
-    scans: Sequence[BayScan], gondola_id: str, places: Sequence[BinPlace], planogram: Planogram, anew: Collection[str]
+    scans: Sequence[BayScan], gondola_id: str, places: Sequence[BinPlace], planogram: Planogram, reset: Collection[str]
 ) -> list[BayScan]:
-    """The captures that look at bays that were put up anew moved along the face, by what they show of its other bays.
+    """The captures that look at reset bays moved along the face, by what they show of its other bays.
 
     A box takes in an item's side on the camera's own side, so items seldom lie where their boxes' middles are, but by the less
-    the squarer they are looked at: what the other bays show of that is taken off all boxes first. ``anew``: those bays;
+    the squarer they are looked at: what the other bays show of that is taken off all boxes first. ``reset``: those bays;
     ``places``: the face's bins on their shelves as measured.
     """
-    if not anew or len(scans) < 2:
+    if not reset or len(scans) < 2:
         return list(scans)
-    spans = [(p.x0_m, p.x1_m) for p in places if p.bay_id in anew]
-    kept = [p for p in places if p.bay_id not in anew]
+    spans = [(p.x0_m, p.x1_m) for p in places if p.bay_id in reset]
+    kept = [p for p in places if p.bay_id not in reset]
     votes = [_off_columns(s, gondola_id, kept, planogram) for s in scans]
-    slope = _slope(votes)
+    slope = slope_of(votes)
     looking = [any(a < o.face_m[0] < b for o in s.observations if o.gondola_id == gondola_id for a, b in spans) for s in scans]
     squared = [_squared(s, gondola_id, slope) for s in scans]
     absolute = []
@@ -83,7 +83,7 @@ def _eye_m(scan: BayScan, gondola_id: str) -> float:
     return float(np.median(eyes)) if eyes else 0.0
 
 
-def _slope(votes: Sequence[Sequence[tuple[float, float]]]) -> float:
+def slope_of(votes: Sequence[Sequence[tuple[float, float]]]) -> float:
     """How much further off boxes are with every metre beside the camera, by least squares within the captures, the second time
     without what is far off the line."""
     rows = [np.array(v) for v in votes if len(v) >= LEAST_COLUMNS]
@@ -91,8 +91,11 @@ def _slope(votes: Sequence[Sequence[tuple[float, float]]]) -> float:
         return 0.0
     slope, kept = 0.0, rows
     for _ in range(2):
-        x = np.concatenate([r[:, 1] - r[:, 1].mean() for r in kept if len(r) > 1])
-        y = np.concatenate([r[:, 0] - np.median(r[:, 0]) for r in kept if len(r) > 1])
+        kept = [r for r in kept if len(r) > 1]
+        if not kept:
+            return 0.0  # no line in them
+        x = np.concatenate([r[:, 1] - r[:, 1].mean() for r in kept])
+        y = np.concatenate([r[:, 0] - np.median(r[:, 0]) for r in kept])
         slope = float(x @ y / max(1e-6, x @ x))
         level = [r[:, 0] - slope * r[:, 1] for r in rows]
         kept = [r[np.abs(v - np.median(v)) < 2 * COLUMN_M] for r, v in zip(rows, level, strict=True)]
