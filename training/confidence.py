@@ -17,6 +17,7 @@ from scipy.optimize import isotonic_regression
 
 from shelfscan.adapters.confidence_file import save_confidence
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.pictures import gallery_shapes
 from shelfscan.adapters.units_file import load_units_model
 from shelfscan.audit.confidence import UNTRIED, ConfidenceModel, Table, finding_key, status_key, status_raw
 from shelfscan.audit.match import BinMatch
@@ -48,7 +49,8 @@ def night(store: Path, run: Path, told: Told) -> int:
     ledger.close()
     units = load_units_model(shared_file("models", "units.json"))
     mission = str(events[0].payload["mission_id"])
-    projector = StockProjector(bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission, units=units)
+    shapes = gallery_shapes(bundle.gallery)
+    projector = StockProjector(bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission, units=units, shapes=shapes)
     matches: dict[str, BinMatch] = {}
     projector.witness = lambda place, match, tops: matches.update({place.bin_id: match})  # type: ignore[method-assign]
     for event in events:

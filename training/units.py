@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
+from shelfscan.adapters.pictures import gallery_shapes
 from shelfscan.adapters.units_file import load_units_model, save_units_model
 from shelfscan.audit.match import BinMatch, Placed
 from shelfscan.audit.units import AIR_M, TOPS_DEPTH_M, UnitsModel, belief, missing_rows
@@ -62,7 +63,11 @@ def night(store: Path, run: Path, told: Told) -> None:
     events = [s.event for s in ledger.read()]
     ledger.close()
     projector = StockProjector(
-        bundle.store, bundle.catalogue, bundle.planogram, mission_id=str(events[0].payload["mission_id"])
+        bundle.store,
+        bundle.catalogue,
+        bundle.planogram,
+        mission_id=str(events[0].payload["mission_id"]),
+        shapes=gallery_shapes(bundle.gallery),
     )
     seen: list[tuple[BinPlace, BinMatch, tuple[TopLook, ...]]] = []
     projector.witness = lambda place, match, tops: seen.append((place, match, tuple(tops)))  # type: ignore[method-assign]

@@ -256,6 +256,7 @@ def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
 def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:
     """The stock map's projection, for this store and mission."""
     from shelfscan.adapters.confidence_file import load_confidence
+    from shelfscan.adapters.pictures import gallery_shapes
     from shelfscan.adapters.units_file import load_units_model
     from shelfscan.paths import shared_file
     from shelfscan.stock.project import StockProjector
@@ -263,7 +264,10 @@ def make_projector(bundle: Bundle, mission_id: str) -> StockProjector:
     units = load_units_model(shared_file("models", "units.json"))
     own = bundle.root / "confidence.json"
     sure = load_confidence(own if own.is_file() else shared_file("models", "confidence.json"))
-    return StockProjector(bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission_id, units=units, sure=sure)
+    shapes = gallery_shapes(bundle.gallery)
+    return StockProjector(
+        bundle.store, bundle.catalogue, bundle.planogram, mission_id=mission_id, units=units, sure=sure, shapes=shapes
+    )
 
 
 def check_health(bundle: Bundle, ledger: Ledger, mission_id: str) -> tuple[dict[str, float], list[Sickness]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shelfscan.adapters.pictures import read_gallery, read_picture
+from shelfscan.adapters.pictures import gallery_shapes, picture_shape, read_gallery, read_picture
 from shelfscan.errors import BadInput
 
 
@@ -97,3 +97,16 @@ def test_a_gallery_says_all_that_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as e:
         read_gallery(tmp_path)
     assert len(e.value.problems) == 2 and "A: no picture" in str(e.value) and "SKU B is there twice" in str(e.value)
+
+
+def test_shapes_of_a_gallery_are_those_of_upright_pictures(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, size, how in (("0.jpg", (100, 200), {}), ("1.jpg", (210, 100), {"exif": exif}), ("2.jpg", (100, 100), {})):
+        Image.new("RGB", size).save(tmp_path / name, **how)
+    (tmp_path / "3.jpg").write_bytes(b"no picture")
+    files = sorted(tmp_path.iterdir())
+    assert gallery_shapes({"A": files, "B": [tmp_path / "3.jpg"], "C": files[:2]}) == {"A": 2.0, "C": 2.1}
+    for path in files[:3]:
+        height, width = read_picture(path).shape[:2]
+        assert picture_shape(path) == height / width

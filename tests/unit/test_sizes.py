@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfscan.audit.sizes import WrongSize, corrected, usual_of, wrong_sizes
+from shelfscan.audit.sizes import corrected, wrong_sizes
+from shelfscan.audit.usual import WrongSize, usual_of
 from shelfscan.model.catalogue import Product
 from shelfscan.model.detections import Candidate
 from shelfscan.model.front import FaceFront
@@ -183,3 +184,57 @@ def test_a_store_without_a_rule_is_not_held_to_one() -> None:
     usual = usual_of(PLACES, loose, TRUE)
     assert usual.rows is None
     assert usual_of(PLACES[:5], PLAN, TRUE).pitch is None
+
+
+def pictured(seed: int = 0, loose: float = 0.02) -> dict[str, float]:
+    """Height over width of every product's picture: its front, some of its top and of its side, and how well it was cut."""
+    rng = np.random.default_rng(seed)
+    out = {}
+    for sku, p in TRUE.items():
+        shown = p.height_m + 0.1 * p.depth_m, p.width_m + 0.08 * p.depth_m
+        out[sku] = shown[0] / shown[1] * math.exp(rng.normal(0, loose))
+    return out
+
+
+def by_pictures(catalogue: dict[str, Product], shapes: dict[str, float], scans: list[BayScan]) -> dict[str, WrongSize]:
+    usual = usual_of(PLACES, PLAN, catalogue, shapes)
+    return wrong_sizes(scans, "G", PLACES, PLAN, catalogue, usual, NO_DEPTH, shapes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(0, COUNT - 1),
+    side=st.sampled_from(["height_m", "width_m"]),
+    by=st.one_of(st.floats(1.27, 1.7), st.floats(0.55, 0.78)),
+    seed=st.integers(0, 100),
+)
+def test_a_picture_of_other_proportions_tells_a_wrong_size_of_what_is_sold_out(n: int, side: str, by: float, seed: int) -> None:
+    sku = f"S{n}"
+    wrong = {**TRUE, sku: replace(TRUE[sku], **{side: getattr(TRUE[sku], side) * by})}  # type: ignore[arg-type]
+    found = by_pictures(wrong, pictured(seed), [])
+    assert set(found) == {sku} and found[sku].side == side
+    assert abs(found[sku].likely_m / getattr(TRUE[sku], side) - 1) < 0.12
+
+
+def test_pictures_of_the_right_proportions_tell_nothing_and_some_wrong_sizes_do_not_bend_the_rule() -> None:
+    assert by_pictures(TRUE, pictured(), []) == {}
+    many = {f"S{n}" for n in range(0, COUNT, 5)}
+    wrong = {k: replace(p, height_m=p.height_m * 1.5) if k in many else p for k, p in TRUE.items()}
+    assert set(by_pictures(wrong, pictured(), [])) == many
+
+
+def test_pictures_that_are_cut_anyhow_have_no_say() -> None:
+    shapes = pictured(loose=0.25)
+    assert usual_of(PLACES, PLAN, TRUE, shapes).pictures is None
+    assert by_pictures(TRUE, shapes, []) == {}
+    few = dict(list(pictured().items())[:10])
+    assert usual_of(PLACES, PLAN, TRUE, few).pictures is None
+
+
+def test_boxes_that_a_picture_does_not_bear_out_tell_nothing_and_those_it_does_are_surer() -> None:
+    seen = [scan(1 / 1.35)]
+    assert any(w.side == "height_m" for w in found_by(TRUE, seen).values())
+    assert by_pictures(TRUE, pictured(), seen) == {}
+    wrong = {**TRUE, "S4": replace(TRUE["S4"], height_m=TRUE["S4"].height_m * 1.4)}
+    alone, both = found_by(wrong, [scan()])["S4"], by_pictures(wrong, pictured(), [scan()])["S4"]
+    assert both.confidence > alone.confidence and both.likely_m == alone.likely_m

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from shelfscan.model.imaging import Rgb
 
 #: Larger pictures are refused: 120 megapixels are 360 MB of RGB.
 MAX_PIXELS = 120_000_000
+#: EXIF's tag of how a camera was held, and its values that swap height and width.
+ORIENTATION, QUARTER_TURNED = 0x0112, frozenset({5, 6, 7, 8})
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
@@ -39,6 +43,28 @@ def read_picture(path: Path) -> Rgb:
         raise BadInput(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels") from e
     except Exception as e:  # Pillow raises whatever it meets in a broken file or in broken EXIF
         raise BadInput(f"{path}: not a readable picture: {e}") from e
+
+
+def picture_shape(path: Path) -> float | None:
+    """How high an upright picture is for its width, from its header alone; None where that can't be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                width, height = picture.size
+                turned = picture.getexif().get(ORIENTATION, 1) in QUARTER_TURNED
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # who needs its pixels says what is wrong
+        return None
+    if not width or not height:
+        return None
+    return width / height if turned else height / width
+
+
+def gallery_shapes(gallery: Mapping[str, Sequence[Path]]) -> dict[str, float]:
+    """How high the reference pictures of each SKU are for their width: the upper middle one, since what is turned a little
+    looks wider."""
+    shapes = {sku: [s for s in map(picture_shape, paths) if s is not None] for sku, paths in gallery.items()}
+    return {sku: statistics.median_high(found) for sku, found in shapes.items() if found}
 
 
 def _rgb(picture: Image.Image) -> Rgb:

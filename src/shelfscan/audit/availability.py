@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from shelfscan.audit.condition import Trouble
 from shelfscan.audit.match import BinMatch, Placed
-from shelfscan.audit.sizes import WrongSize
 from shelfscan.audit.space import SpaceTrouble, Taken, troubles_of_space
 from shelfscan.audit.stale import Verdict
 from shelfscan.audit.tags import BinTag, amount
 from shelfscan.audit.units import ROUGH, Units, UnitsModel, estimate
+from shelfscan.audit.usual import WrongSize
 from shelfscan.model.catalogue import Product
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, TopLook
@@ -177,13 +177,13 @@ def size_finding(place: BinPlace, line: PlanogramLine, look: Look, wrong: WrongS
     return [Finding(f"{place.bin_id}/{kind}", place.bin_id, kind, "catalogue", wrong.confidence, 0.0, what, picture)]
 
 
-def drift_finding(place: BinPlace, look: Look, up_m: float) -> Finding:
+def drift_finding(place: BinPlace, look: Look, up_m: float, confidence: float) -> Finding:
     """A shelf that hangs elsewhere than the layout says; told once, with the shelf's first bin."""
     picture = look.evidence[0] if look.evidence else ""
     where = f"{abs(up_m) * 100:.1f} cm {'above' if up_m > 0 else 'below'} where store.yaml has it"
     what = f"shelf {place.shelf_id} hangs {where}: correct the layout"
-    confidence = round(min(0.95, 0.5 + abs(up_m) / 0.05), 3)
-    return Finding(f"{place.bin_id}/layout_drift", place.bin_id, "layout_drift", "layout", confidence, 0.0, what, picture)
+    sure = round(confidence, 3)
+    return Finding(f"{place.bin_id}/layout_drift", place.bin_id, "layout_drift", "layout", sure, 0.0, what, picture)
 
 
 def findings_of(

@@ -5,31 +5,26 @@ Three sides, three witnesses:
 - *height*: the boxes of what stands on the shelf and looks like the planned SKU, from the shelf's surface to their top. Seen
   from above a box takes in the item's own top side, so the height is also worked out without it, and only what contradicts
   the catalogue both ways is told. Depth is a third way, where it shows what is behind above the item's upper end.
-- *width*: boxes again, and the planogram: its columns are as wide as the goods and a little air, the same little air all over
-  a store. A column much wider or narrower than that was planned with another width.
-- *depth*: nothing shows it from the front. But a planogram plans as many rows as the shelf holds, and the same rule all over a
-  store. Rows that can't stand on the shelf, or leave room for more, were planned with another depth.
+- *width*: boxes again, and the columns of the planogram.
+- *depth*: nothing shows it from the front, but the rows of the planogram.
 
-What is usual in a store is taken from its own planogram, by quantiles, so nothing is assumed of how it plans.
+What columns, rows and, for height and width, the pictures of the gallery say, by what is usual in the store, is in `usual`.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from shelfscan.audit.usual import ALONE, BOTH, SEEN, WRONG_BY, Usual, WrongSize, as_pictured, by_column, by_picture, by_rows
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.front import FaceFront, goes_on, seen_top
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import FRONT_Z_M, BayScan, Observation
 from shelfscan.model.store import BinPlace
 
-#: A side is told to be wrong when it is off by more than this; what is off by less changes no count.
-WRONG_BY = 0.19
 #: ... and by a height that boxes can measure.
 LEAST_M = 0.016
 #: Boxes must look like the planned SKU this much, stand on the shelf within so much, and agree within so much.
@@ -53,25 +48,6 @@ RAISED_M, RAISED, FEET, FEET_AGREE, FEET_SLACK, FEET_TOP = 0.03, 0.5, 2, 0.2, 0.
 CLEAR_M = 0.02
 #: Fewer boxes than this measure nothing, and so many that agree are not all off by chance.
 LEAST_LOOKS, MANY = 2, 4
-#: A store's usual range, widened by this: column width over item width, and rows of goods that would still fit.
-PITCH_SLACK, ROWS_SLACK = 0.06, 0.25
-#: Air between two rows.
-AIR_M = 0.004
-#: A store plans by one rule where the middle nine tenths of its bins differ by no more than this.
-RULE_PITCH, RULE_ROWS = 0.25, 1.6
-#: How sure: the planogram alone, boxes alone, both.
-ALONE, SEEN, BOTH = 0.8, 0.85, 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Usual:
-    """What is usual in a store: (low, middle, high) of column width over item width, and of rows that would still fit.
-
-    None where the store plans by no rule that could be seen.
-    """
-
-    pitch: tuple[float, float, float] | None
-    rows: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +72,6 @@ class Upper:
     top_m: float
 
 
-@dataclass(frozen=True, slots=True)
-class WrongSize:
-    """One side of a SKU that contradicts what is seen or planned. ``side``: ``width_m``, ``height_m`` or ``depth_m``."""
-
-    sku: str
-    side: str
-    said_m: float
-    likely_m: float
-    confidence: float
-
-
-def usual_of(places: Iterable[BinPlace], planogram: Planogram, catalogue: Catalogue) -> Usual:
-    """How a store plans, from all its bins."""
-    pitches, rows = [], []
-    for place in places:
-        line = planogram[place.bin_id]
-        product = catalogue[line.sku]
-        pitches.append((place.x1_m - place.x0_m) / line.facings_wide / max(1e-3, product.width_m))
-        rows.append(place.depth_m / (product.depth_m + AIR_M) - line.facings_deep)
-    return Usual(_range(pitches, RULE_PITCH, PITCH_SLACK), _range(rows, RULE_ROWS, ROWS_SLACK))
-
-
-def _range(values: Sequence[float], most: float, slack: float) -> tuple[float, float, float] | None:
-    if len(values) < 20:
-        return None
-    low, middle, high = (float(v) for v in np.quantile(values, (0.05, 0.5, 0.95)))
-    return (low - slack, middle, high + slack) if high - low <= most else None
-
-
 def wrong_sizes(
     scans: Sequence[BayScan],
     gondola_id: str,
@@ -133,23 +80,41 @@ def wrong_sizes(
     catalogue: Catalogue,
     usual: Usual,
     front: FaceFront,
+    shapes: Mapping[str, float] | None = None,
 ) -> dict[str, WrongSize]:
-    """The SKUs planned on a face whose size is wrong, the surest side of each. ``scans`` with their corrections applied."""
+    """The SKUs planned on a face whose size is wrong, the surest side of each. ``scans`` with their corrections applied;
+    ``shapes``: height over width of their pictures, by SKU."""
     heights, widths, uppers = _measured(scans, gondola_id, places, planogram, catalogue, front)
     out: dict[str, WrongSize] = {}
     for place in places:
         line = planogram[place.bin_id]
         product = catalogue[line.sku]
-        for found in (
+        shape = (shapes or {}).get(line.sku)
+        pictured = by_picture(product, place, line.facings_wide, shape, usual)
+        boxes = [
             _height(product, heights.get(line.sku, []), widths.get(line.sku, [])),
             _stacked(product, heights.get(line.sku, []), uppers.get(line.sku, [])),
+        ]
+        if as_pictured(product, place, line.facings_wide, shape, usual):
+            boxes = []  # something else looks like it, or its boxes are cut
+        for found in (
+            *(_agreed(b, pictured) for b in boxes),
             _width(product, place, line.facings_wide, widths.get(line.sku, []), usual),
-            _depth(product, place, line.facings_deep, usual),
+            pictured,
+            by_rows(product, place, line.facings_deep, usual),
         ):
             known = out.get(line.sku)
             if found is not None and (known is None or found.confidence > known.confidence):
                 out[line.sku] = found
     return out
+
+
+def _agreed(seen: WrongSize | None, pictured: WrongSize | None) -> WrongSize | None:
+    """What boxes say is surer where the product's picture says so too."""
+    if seen is None or pictured is None or pictured.side != seen.side:
+        return seen
+    both = (pictured.likely_m > pictured.said_m) == (seen.likely_m > seen.said_m)
+    return replace(seen, confidence=BOTH) if both else seen
 
 
 def corrected(catalogue: Catalogue, wrong: Mapping[str, WrongSize]) -> Catalogue:
@@ -296,11 +261,7 @@ def _stacked(product: Product, lower: Sequence[Height], upper: Sequence[Upper]) 
 
 def _width(product: Product, place: BinPlace, wide: int, measured: Sequence[float], usual: Usual) -> WrongSize | None:
     seen = statistics.median(measured) / product.width_m if len(measured) >= LEAST_LOOKS else None
-    planned = None
-    if usual.pitch is not None:
-        pitch = (place.x1_m - place.x0_m) / wide / product.width_m
-        low, middle, high = usual.pitch
-        planned = pitch / middle if not low <= pitch <= high else None
+    planned = by_column(product, place, wide, usual)
     if planned is not None and abs(planned - 1) > WRONG_BY / 2:
         middles = [f(measured) / product.width_m for f in (statistics.median_low, statistics.median_high)] if seen else []
         if middles and all(abs(m - 1) < abs(m - planned) for m in middles):
@@ -310,18 +271,3 @@ def _width(product: Product, place: BinPlace, wide: int, measured: Sequence[floa
             product.sku, "width_m", product.width_m, round(planned * product.width_m, 3), BOTH if agreed else ALONE
         )
     return None
-
-
-def _depth(product: Product, place: BinPlace, deep: int, usual: Usual) -> WrongSize | None:
-    rows = place.depth_m / (product.depth_m + AIR_M) - deep
-    middle = 0.5
-    if usual.rows is not None:
-        low, middle, high = usual.rows
-        if low <= rows <= high:
-            return None
-    elif rows >= -0.05:
-        return None
-    likely = place.depth_m / (deep + middle) - AIR_M
-    if abs(likely / product.depth_m - 1) < WRONG_BY / 2:
-        return None
-    return WrongSize(product.sku, "depth_m", product.depth_m, round(likely, 3), ALONE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,12 @@ from shelfscan.audit.availability import Look, bin_state, drift_finding, finding
 from shelfscan.audit.condition import troubles
 from shelfscan.audit.confidence import IDENTITY, ConfidenceModel
 from shelfscan.audit.match import BinMatch, Placed, Seen
-from shelfscan.audit.sizes import corrected, usual_of, wrong_sizes
+from shelfscan.audit.sizes import corrected, wrong_sizes
 from shelfscan.audit.space import match_layers, spread
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
 from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, BinTag, agree, amount, place_tags
 from shelfscan.audit.units import ROUGH, UnitsModel
+from shelfscan.audit.usual import usual_of
 from shelfscan.model.catalogue import Catalogue
 from shelfscan.model.front import FaceFront
 from shelfscan.model.geometry import apply
@@ -39,6 +42,9 @@ UNREAD_FROM = 3
 STALE_SURE = 0.85
 #: A shelf that hangs this far from where the layout has it is told.
 DRIFT_M = 0.015
+#: How well tags measure a shelf's height, and a stereo camera's baseline its depth (standard deviations): a wrong depth moves
+#: what is seen above or below the camera's height along the ray.
+DRIFT_SIGMA_M, DEPTH_SCALE = 0.001, 0.005
 #: Pictures kept for a bin.
 EVIDENCE = 3
 
@@ -76,7 +82,10 @@ class StockProjector:
         mission_id: str,
         units: UnitsModel = ROUGH,
         sure: ConfidenceModel = IDENTITY,
+        shapes: Mapping[str, float] | None = None,
     ) -> None:
+        """``shapes``: height over width of the products' gallery pictures, by SKU."""
+        self._shapes = dict(shapes or {})
         self._units, self._sure = units, sure
         self._store, self._catalogue, self._planogram, self._mission = store, catalogue, planogram, mission_id
         self._scans: dict[str, BayScan] = {}
@@ -94,7 +103,7 @@ class StockProjector:
         self._next_door = next_door(store.places.values(), planogram)
         self._beside = beside(store.places.values())
         self._known: dict[str, _Face] = {}
-        self._usual = usual_of(store.places.values(), planogram, catalogue)
+        self._usual = usual_of(store.places.values(), planogram, catalogue, self._shapes)
 
     @property
     def mission_id(self) -> str:
@@ -199,7 +208,7 @@ class StockProjector:
             scans = settled(scans, gid, places, self._planogram, reset)
             seen, tags_of, tags, verdict_of = self._judged(scans, gid, places)
         front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
-        wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual, front)
+        wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual, front, self._shapes)
         catalogue = corrected(self._catalogue, wrong)
         # What was looked up at planned places was cut out with the catalogue's size.
         resized = {p.bin_id for p in places if self._planogram[p.bin_id].sku in wrong}
@@ -218,7 +227,7 @@ class StockProjector:
         tops_of: dict[str, list[TopLook]] = {}
         for top in (t for s in scans for t in s.tops if t.bin_id in here):
             tops_of.setdefault(top.bin_id, []).append(top)
-        drifted = _drifted(places, heights)
+        drifted = _drifted(places, heights, [f.eye_z_m for s in scans for f in s.fronts if f.gondola_id == gid])
         unread = _unread([p for p in places if looks.get(p.bin_id, Look()).in_full], tags)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
@@ -255,7 +264,7 @@ class StockProjector:
                 told = (condition, wrong.get(line.sku), taken.get(place.bin_id), moved)
                 found = findings_of(place, line, product, match, look, tag, state, *told)
             if place.bin_id in drifted:
-                found.append(drift_finding(place, look, drifted[place.bin_id]))
+                found.append(drift_finding(place, look, *drifted[place.bin_id]))
             if place.shelf_id in unread:
                 found = [f for f in found if f.type != "missing_tag"]
             state = self._sure.state(state, line.low_at_units, verdict.stale)
@@ -402,12 +411,21 @@ def _shelf_heights(scans: Sequence[BayScan], gondola_id: str) -> dict[str, float
     return {shelf: statistics.median(values) for shelf, values in told.items()}
 
 
-def _drifted(places: Sequence[BinPlace], heights: Mapping[str, float]) -> dict[str, float]:
-    """Shelves that hang clearly elsewhere than the layout says: how far up, metres, by the shelf's first bin."""
-    first: dict[str, str] = {}
+def _drifted(
+    places: Sequence[BinPlace], heights: Mapping[str, float], eyes_m: Sequence[float]
+) -> dict[str, tuple[float, float]]:
+    """Shelves that hang clearly elsewhere than the layout says: how far up, and how sure it is that this is further than is
+    told from on; by the shelf's first bin. ``eyes_m``: heights of the cameras."""
+    first: dict[str, BinPlace] = {}
     for p in sorted(places, key=lambda p: (p.x0_m, p.bin_id)):
-        first.setdefault(p.shelf_id, p.bin_id)
-    return {first[s]: up for s, up in heights.items() if s in first and abs(up) >= DRIFT_M}
+        first.setdefault(p.shelf_id, p)
+    out: dict[str, tuple[float, float]] = {}
+    for shelf, up_m in heights.items():
+        if shelf in first and abs(up_m) >= DRIFT_M:
+            lever_m = min((abs(first[shelf].z0_m - TAG_BELOW_M - eye) for eye in eyes_m), default=0.0)
+            sigma_m = math.hypot(DRIFT_SIGMA_M, DEPTH_SCALE * lever_m)
+            out[first[shelf].bin_id] = up_m, NormalDist().cdf((abs(up_m) - DRIFT_M) / sigma_m)
+    return out
 
 
 def _looks(scans: Sequence[BayScan], here: Collection[str]) -> dict[str, Look]:
