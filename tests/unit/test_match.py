@@ -92,6 +92,18 @@ def test_what_stands_on_the_shelf_is_as_high_as_it_is_whatever_its_box_takes_in(
     assert placed.face_m[2] == pytest.approx(0.51)
 
 
+def test_what_is_lower_than_its_name_by_box_and_by_depth_is_another_that_looks_like_it() -> None:
+    """A smaller pack of the same design; where depth goes on above the box, the box is cut, and the item as high as it is."""
+    cells = np.array(front(0.44, 0.44, 0.44).depth_m)
+    columns = slice(round(PLACE.x0_m * 100), round((PLACE.x0_m + PITCH) * 100))
+    cells[: round((PLACE.z0_m + 0.12) / 0.02), columns] = 0.014
+    small = Seen("o0", (middle(0), 0.014, 0.46), (0.10, 0.12), 0.8, (Candidate("BOX", 0.9),), 2)
+    (placed,) = match_bin(PLACE, LINE, CATALOGUE, [small], FaceFront(cells)).placed
+    assert placed.face_m[2] == pytest.approx(0.46)
+    (placed,) = match_bin(PLACE, LINE, CATALOGUE, [small], front(0.014, 0.44, 0.44)).placed
+    assert placed.face_m[2] == pytest.approx(PLACE.z0_m + BOX.height_m / 2)
+
+
 def test_depth_denies_a_box_that_is_not_there() -> None:
     match = match_bin(PLACE, LINE, CATALOGUE, [box(1, 0.014)], front(0.44, 0.44, 0.44))
     assert match.placed == ()

@@ -15,7 +15,7 @@ from shelfscan.model.detections import Candidate
 from shelfscan.model.geometry import Pose2D
 from shelfscan.model.mission import MissionPlan, Viewpoint
 from shelfscan.model.planogram import PlanogramLine
-from shelfscan.model.scan import BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
+from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading
 from shelfscan.model.stock import BinState, BinStatus
 from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
 from shelfscan.ports import Event
@@ -294,3 +294,27 @@ def test_a_mirrored_aisle_gives_mirrored_results(seed: int) -> None:
         twin = there[MIRROR[b]]
         same = ("sku", "status", "facings", "units", "units_low", "units_high", "misplaced")
         assert [getattr(state, k) for k in same] == [getattr(twin, k) for k in same]
+
+
+def hanging(face: str, up_m: float) -> BayScan:
+    """One capture of a face that measured its first shelf so much above where the layout has it."""
+    s = scan(next(v for v in PLAN.viewpoints if v.gondola_id == face), 1, 5)
+    shelf = f"{face}-B0-S0"
+    align = Alignment(face, 0.4, 0.0, 0.0, 0.0, 0.01, 0.005, 0.001, ((shelf, up_m),))
+    return replace(s, alignments=(align,), coverage=tuple(replace(c, seen=FULL) for c in s.coverage))
+
+
+def test_a_shelf_is_surer_to_hang_elsewhere_the_further_it_does_and_the_nearer_to_a_cameras_height() -> None:
+    def sure(up_m: float, eye_z_m: float) -> float | None:
+        p = projector()
+        p.add_event(STARTED)
+        s = hanging("L", up_m)
+        p.add_event(scan_event(replace(s, fronts=tuple(replace(f, eye_z_m=eye_z_m) for f in s.fronts))))
+        return next((f.confidence for f in p.stock_map(2).findings if f.type == "layout_drift"), None)
+
+    assert sure(0.014, 0.3) is None and sure(-0.014, 0.3) is None
+    near = [sure(up, 0.3) for up in (0.016, 0.018, 0.025, -0.025)]
+    far = [sure(up, 1.0) for up in (0.016, 0.018, 0.025)]
+    assert near[0] < near[1] < near[2] and near[2] == near[3] and near[2] > 0.99  # type: ignore[operator]
+    assert all(f < n for f, n in zip(far, near, strict=False)) and far[0] < 0.7  # type: ignore[operator]
+    assert 0.5 <= far[0] < far[1] < far[2]  # type: ignore[operator]

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfscan.audit.sizes import corrected, wrong_sizes
+from shelfscan.audit.sizes import corrected, planned_sizes, wrong_sizes
 from shelfscan.audit.usual import WrongSize, usual_of
 from shelfscan.model.catalogue import Product
 from shelfscan.model.detections import Candidate
@@ -213,6 +213,9 @@ def test_a_picture_of_other_proportions_tells_a_wrong_size_of_what_is_sold_out(n
     wrong = {**TRUE, sku: replace(TRUE[sku], **{side: getattr(TRUE[sku], side) * by})}  # type: ignore[arg-type]
     found = by_pictures(wrong, pictured(seed), [])
     assert set(found) == {sku} and found[sku].side == side
+    # It is known before anything is seen, for what strays to another face.
+    shapes = pictured(seed)
+    assert planned_sizes(PLACES, PLAN, wrong, usual_of(PLACES, PLAN, wrong, shapes), shapes) == found
     assert abs(found[sku].likely_m / getattr(TRUE[sku], side) - 1) < 0.12
 
 

@@ -51,6 +51,8 @@ CLUTTER_SIDE_M, CLUTTER_FOOT_M, CLUTTER_HIGH, CLUTTER_LEAST_M, CLUTTER_BACK_M = 
 PAST_STRANGER_M = 0.04
 #: A box whose middle is this much higher or lower than that of what stands there is cut, or of more than one item.
 OFF_FOOT_M = 0.03
+#: A box of less than this of its item's height is not the item's, or cut.
+OTHER_HEIGHT = 0.75
 #: A box and a place are the same thing within this share of the column's pitch or the item's height.
 ALIGNED_X, ALIGNED_Z = 0.5, 0.45
 #: A box alone, without depth, must be this sure and look like what is planned, or be surer still.
@@ -212,7 +214,7 @@ def match_bin(
                     planned=planned,
                     column=column,
                     row=row,
-                    face_m=_where(box, stands, (x, y), foot, planned),
+                    face_m=_where(box, stands, (x, y), foot, planned, by_depth and not tall),
                     confidence=_confidence(box, by_depth, bool(looks)),
                     seen=box,
                     unnamed=box is not None and check_turn(looks) in ("", "other_side") and unnamed(box, line.sku),
@@ -304,11 +306,12 @@ def _best(boxes: Sequence[Seen], depth_m: float) -> Seen | None:
 
 
 def _where(
-    box: Seen | None, product: Product | None, place_m: tuple[float, float], foot_m: float, planned: bool
+    box: Seen | None, product: Product | None, place_m: tuple[float, float], foot_m: float, planned: bool, low: bool
 ) -> tuple[float, float, float]:
     """The measured centre when the box is as large as the item; a box that is cut or merged only says that it is there.
 
-    ``place_m``: middle of the place along the face, and its depth. What stands on a shelf stands as high as it is.
+    ``place_m``: middle of the place along the face, and its depth. What stands on a shelf stands as high as it is. ``low``: by
+    depth it does not reach up to the item's height, so that a low box is no cut one, but of another item that looks like it.
     """
     x, y = place_m
     if product is None:
@@ -318,7 +321,10 @@ def _where(
         return (x, y, z)
     whole = abs(box.size_m[0] - product.width_m) < 0.15 * product.width_m + 0.006
     tall = abs(box.size_m[1] - product.height_m) < 0.15 * product.height_m + 0.006
-    high = tall and abs(box.face_m[2] - z) < OFF_FOOT_M
+    other = (
+        low and box.size_m[1] < OTHER_HEIGHT * product.height_m and abs(box.face_m[2] - box.size_m[1] / 2 - foot_m) < OFF_FOOT_M
+    )
+    high = other or (tall and abs(box.face_m[2] - z) < OFF_FOOT_M)
     return (box.face_m[0] if whole or not planned else x, y, box.face_m[2] if high else z)
 
 

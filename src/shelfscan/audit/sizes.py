@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shelfscan.audit.usual import ALONE, BOTH, SEEN, WRONG_BY, Usual, WrongSize, as_pictured, by_column, by_picture, by_rows
@@ -101,6 +101,29 @@ def wrong_sizes(
             *(_agreed(b, pictured) for b in boxes),
             _width(product, place, line.facings_wide, widths.get(line.sku, []), usual),
             pictured,
+            by_rows(product, place, line.facings_deep, usual),
+        ):
+            known = out.get(line.sku)
+            if found is not None and (known is None or found.confidence > known.confidence):
+                out[line.sku] = found
+    return out
+
+
+def planned_sizes(
+    places: Iterable[BinPlace],
+    planogram: Planogram,
+    catalogue: Catalogue,
+    usual: Usual,
+    shapes: Mapping[str, float],
+) -> dict[str, WrongSize]:
+    """The SKUs of a store whose size is wrong by its own plan and pictures alone, before anything is seen."""
+    out: dict[str, WrongSize] = {}
+    for place in places:
+        line = planogram[place.bin_id]
+        product = catalogue[line.sku]
+        for found in (
+            _width(product, place, line.facings_wide, [], usual),
+            by_picture(product, place, line.facings_wide, shapes.get(line.sku), usual),
             by_rows(product, place, line.facings_deep, usual),
         ):
             known = out.get(line.sku)

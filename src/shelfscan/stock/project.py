@@ -16,7 +16,7 @@ from shelfscan.audit.availability import Look, bin_state, drift_finding, finding
 from shelfscan.audit.condition import troubles
 from shelfscan.audit.confidence import IDENTITY, ConfidenceModel
 from shelfscan.audit.match import BinMatch, Placed, Seen
-from shelfscan.audit.sizes import corrected, wrong_sizes
+from shelfscan.audit.sizes import corrected, planned_sizes, wrong_sizes
 from shelfscan.audit.space import match_layers, spread
 from shelfscan.audit.stale import Verdict, in_bins, shelf_as_seen, verdicts
 from shelfscan.audit.tags import TAG_BEFORE_M, TAG_BELOW_M, BinTag, agree, amount, place_tags
@@ -104,6 +104,9 @@ class StockProjector:
         self._beside = beside(store.places.values())
         self._known: dict[str, _Face] = {}
         self._usual = usual_of(store.places.values(), planogram, catalogue, self._shapes)
+        # What strays from another face has the size that this store's plan and pictures say, too.
+        known = planned_sizes(store.places.values(), planogram, catalogue, self._usual, self._shapes)
+        self._sized = corrected(catalogue, known)
 
     @property
     def mission_id(self) -> str:
@@ -209,7 +212,8 @@ class StockProjector:
             seen, tags_of, tags, verdict_of = self._judged(scans, gid, places)
         front = FaceFront.fuse([g for s in scans for g in s.fronts if g.gondola_id == gid], gondola.length_m, gondola.height_m)
         wrong = wrong_sizes(scans, gid, places, self._planogram, self._catalogue, self._usual, front, self._shapes)
-        catalogue = corrected(self._catalogue, wrong)
+        here_skus = {self._planogram[p.bin_id].sku for p in places}
+        catalogue = corrected({**self._sized, **{s: self._catalogue[s] for s in here_skus}}, wrong)
         # What was looked up at planned places was cut out with the catalogue's size.
         resized = {p.bin_id for p in places if self._planogram[p.bin_id].sku in wrong}
         checks = [c for s in scans for c in s.checks if c.bin_id in here and c.bin_id not in resized]
