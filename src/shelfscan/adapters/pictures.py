@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,10 +60,10 @@ def picture_shape(path: Path) -> float | None:
 
 
 def gallery_shapes(gallery: Mapping[str, Sequence[Path]]) -> dict[str, float]:
-    """How high the reference pictures of each SKU are for their width: the upper middle one, since what is turned a little
-    looks wider."""
-    shapes = {sku: [s for s in map(picture_shape, paths) if s is not None] for sku, paths in gallery.items()}
-    return {sku: statistics.median_high(found) for sku, found in shapes.items() if found}
+    """How high each SKU's front is for its width in its reference pictures: the first that can be read, as galleries begin with
+    the front."""
+    shapes = {sku: next((s for s in map(picture_shape, paths) if s is not None), None) for sku, paths in gallery.items()}
+    return {sku: shape for sku, shape in shapes.items() if shape is not None}
 
 
 def _rgb(picture: Image.Image) -> Rgb:
