@@ -104,6 +104,15 @@ def test_what_is_lower_than_its_name_by_box_and_by_depth_is_another_that_looks_l
     assert placed.face_m[2] == pytest.approx(PLACE.z0_m + BOX.height_m / 2)
 
 
+def test_what_stands_before_the_shelf_is_no_goods_and_hides_what_is_behind() -> None:
+    """Neither a facing nor an empty place: the bin was not seen. A box says that it is goods that jut out."""
+    before = match_bin(PLACE, LINE, CATALOGUE, [], front(0.005, 0.44, 0.014))
+    assert before.hidden and [p.column for p in before.placed] == [2]
+    jutting = match_bin(PLACE, LINE, CATALOGUE, [box(0, 0.005)], front(0.005, 0.44, 0.014))
+    assert not jutting.hidden and [p.column for p in jutting.placed] == [0, 2]
+    assert not match_bin(PLACE, LINE, CATALOGUE, [], front(0.014, 0.44, 0.014)).hidden
+
+
 def test_depth_denies_a_box_that_is_not_there() -> None:
     match = match_bin(PLACE, LINE, CATALOGUE, [box(1, 0.014)], front(0.44, 0.44, 0.44))
     assert match.placed == ()

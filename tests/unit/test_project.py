@@ -318,3 +318,22 @@ def test_a_shelf_is_surer_to_hang_elsewhere_the_further_it_does_and_the_nearer_t
     assert near[0] < near[1] < near[2] and near[2] == near[3] and near[2] > 0.99  # type: ignore[operator]
     assert all(f < n for f, n in zip(far, near, strict=False)) and far[0] < 0.7  # type: ignore[operator]
     assert 0.5 <= far[0] < far[1] < far[2]  # type: ignore[operator]
+
+
+def test_a_bin_that_something_hides_before_the_shelf_is_unseen_and_not_empty() -> None:
+    def state(depth_mm: int) -> BinState:
+        viewpoint = PLAN.viewpoints[0]
+        s = scan(viewpoint, 1, 3)
+        depth = np.full((60, 90), 440, np.int16)
+        depth[15:25, 0:10] = depth_mm
+        grids = tuple(replace(f, depth_mm=depth) for f in s.fronts)
+        seen = tuple(replace(c, seen=FULL, blocked=0) for c in s.coverage)
+        p = projector()
+        p.add_event(STARTED)
+        p.add_event(scan_event(replace(s, fronts=grids, coverage=seen, observations=(), checks=(), tags=())))
+        return {b.bin_id: b for b in p.stock_map(2).bins}["L000"]
+
+    hidden = state(5)
+    assert hidden.status == BinStatus.UNSEEN and hidden.reason == "occluded" and not hidden.findings
+    assert state(440).status == BinStatus.OUT_OF_STOCK
+    assert state(14).status != BinStatus.UNSEEN

@@ -51,6 +51,8 @@ CLUTTER_SIDE_M, CLUTTER_FOOT_M, CLUTTER_HIGH, CLUTTER_LEAST_M, CLUTTER_BACK_M = 
 PAST_STRANGER_M = 0.04
 #: A box whose middle is this much higher or lower than that of what stands there is cut, or of more than one item.
 OFF_FOOT_M = 0.03
+#: Goods stand in the shelf: their fronts lie behind its front plane by this at least.
+STANDS_FROM_M = 0.006
 #: A box of less than this of its item's height is not the item's, or cut.
 OTHER_HEIGHT = 0.75
 #: A box and a place are the same thing within this share of the column's pitch or the item's height.
@@ -108,13 +110,15 @@ class BinMatch:
     """All taken places of a bin, and how much of its places depth could judge (0..1).
 
     ``above``: planned goods on top of the planned rows, which are no places of the plan. ``clutter``: share of the bin's cells
-    of depth in which something is before its back, whatever it is.
+    of depth in which something is before its back, whatever it is. ``hidden``: in some place depth ends before the shelf and
+    no box says that it is goods, so that nothing is known of what is behind.
     """
 
     placed: tuple[Placed, ...]
     judged: float
     above: tuple[Placed, ...] = ()
     clutter: float = 0.0
+    hidden: bool = False
 
 
 def bin_of(seen: Seen, places: Sequence[BinPlace], planogram: Planogram) -> BinPlace | None:
@@ -169,6 +173,7 @@ def match_bin(
     empty_beyond_m = place.depth_m - ITEM_SHARE * product.depth_m
     out: list[Placed] = []
     judged = 0
+    hidden = False
     for column in range(line.facings_wide):
         x = place.x0_m + (column + 0.5) * pitch
         before: Placed | None = None
@@ -184,10 +189,14 @@ def match_bin(
             else:
                 taken = by_depth or (box is not None and box.face_m[1] < empty_beyond_m and _stands_alone(box, line.sku))
             down = lying(front, product, x, foot, place.depth_m, box is not None) if row == 0 else None
+            if down is not None and not place.x0_m <= down.centre(place.z0_m)[0] <= place.x1_m:
+                down = None  # what lies there is next door's, or a wide stranger stands before both
             y = depth if by_depth else box.face_m[1] if box else down.front_m if down else 0.0
             looks = [c for c in checks if (c.column, c.row) == (column, row) and abs(c.depth_m - y) < CHECK_DEPTH_M]
             if box is None and down is None and math.isinf(beyond_m) and not _shown(looks, line.sku):
                 taken = taken and share_at(front, product, x, foot, depth) >= ALL_AT_DEPTH
+            if taken and box is None and by_depth and y < STANDS_FROM_M:
+                taken, hidden = False, True
             if not taken and down is None:
                 continue
             verdict = check_name(looks, line.sku)
@@ -223,7 +232,7 @@ def match_bin(
                 )
             )
     clutter = _clutter(place, line, product, front)
-    return BinMatch(tuple(_one_lies(out)), judged / (line.facings_wide * line.facings_high), clutter=clutter)
+    return BinMatch(tuple(_one_lies(out)), judged / (line.facings_wide * line.facings_high), clutter=clutter, hidden=hidden)
 
 
 def _clutter(place: BinPlace, line: PlanogramLine, product: Product, front: FaceFront) -> float:

@@ -241,6 +241,8 @@ class StockProjector:
             product = catalogue[line.sku]
             look = replace(looks.get(place.bin_id, Look()), failure=failures.get(place.bin_id, ""))
             match = matched[place.bin_id]
+            if match.hidden:
+                look = replace(look, seen=0, blocked=look.blocked | look.seen)
             tag, verdict = tags.get(place.bin_id), verdict_of[place.bay_id]
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
             state = bin_state(
