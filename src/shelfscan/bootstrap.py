@@ -498,14 +498,14 @@ def plan_of(
 
 
 def second_looks_of(bundle: Bundle, config: Config, ledger: Ledger, plan: MissionPlan) -> tuple[Viewpoint, ...]:
-    """Where to look from at what was hidden on a mission's tour, from its scans in the ledger."""
+    """Where to look from at what a mission's tour did not show in full, from its scans in the ledger and where they stand."""
     from shelfscan.mission.second import second_looks
-    from shelfscan.model.scan import BayScan
 
-    events = [s.event for s in ledger.read(kinds=("bay_scan",)) if s.event.payload.get("mission_id") == plan.mission_id]
-    scans = [BayScan.from_json(dict(e.payload)) for e in events]
+    projector = make_projector(bundle, plan.mission_id)
+    for stored in ledger.read():
+        projector.add_event(stored.event)
     zones = _zones(config, datetime.now())
-    return second_looks(plan, scans, bundle.store, bundle.robot, bundle.grid, zones)
+    return second_looks(plan, projector.scans, bundle.store, bundle.robot, bundle.grid, zones, projector.seen())
 
 
 def _zones(config: Config, now: datetime) -> list[KeepOut]:

@@ -100,6 +100,33 @@ def test_hidden_bins_are_looked_at_from_elsewhere_and_seen_in_full(world: World,
     assert len({v.viewpoint_id for v in (*plan.viewpoints, *found)}) == len(plan.viewpoints) + len(found)
 
 
+def test_a_second_round_looks_from_new_places_under_new_names(world: World, plan: MissionPlan) -> None:
+    hidden = frozenset(plan.viewpoints[4].bin_ids) - set(plan.why)
+    before = scans(world, plan, hidden)
+    first = second_looks(plan, before, world.store, world.robot, world.grid)
+    of = faces(world)[first[0].gondola_id]
+    extended = replace(plan, viewpoints=(*plan.viewpoints, *first))
+    still = [*before, *(scan_of(world, of, v, hidden) for v in first)]
+    again = second_looks(extended, still, world.store, world.robot, world.grid)
+    assert again and not {v.viewpoint_id for v in again} & {v.viewpoint_id for v in extended.viewpoints}
+    xs = [of.along_m(v.pose) for v in extended.viewpoints if v.gondola_id == again[0].gondola_id]
+    assert all(min(abs(of.along_m(v.pose) - x) for x in xs) >= 0.12 for v in again)
+
+
+def test_what_the_map_knows_of_where_captures_stood_counts_more_than_what_they_believed(
+    world: World, plan: MissionPlan
+) -> None:
+    everything = scans(world, plan)
+    full = {p.bin_id: (1 << 128) - 1 for p in world.store.places.values()}
+    where = (plan, everything, world.store, world.robot, world.grid)
+    assert second_looks(*where, seen=full) == ()
+    # One cell is a pixel's rounding, a column of cells is none.
+    middle = plan.viewpoints[4].bin_ids[0]
+    assert second_looks(*where, seen={**full, middle: full[middle] >> 1}) == ()
+    lost = second_looks(*where, seen={**full, middle: to_bits(np.arange(16)[None, :].repeat(8, 0) > 0)})
+    assert lost and any(middle in v.bin_ids for v in lost)
+
+
 def test_what_no_viewpoint_sees_in_full_is_no_reason(world: World, plan: MissionPlan) -> None:
     some = frozenset(plan.viewpoints[2].bin_ids)
     out = replace(plan, unreachable_bins=tuple(some), why=dict.fromkeys(some, "blocked"))

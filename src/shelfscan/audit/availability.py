@@ -14,13 +14,11 @@ from shelfscan.audit.units import ROUGH, Units, UnitsModel, estimate
 from shelfscan.audit.usual import WrongSize
 from shelfscan.model.catalogue import Product
 from shelfscan.model.planogram import PlanogramLine
-from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, TopLook
+from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, IN_FULL, TopLook
 from shelfscan.model.stock import BinState, BinStatus, Finding, UnseenReason
 from shelfscan.model.store import BinPlace
 
 CELLS = COVERAGE_COLUMNS * COVERAGE_ROWS
-#: A front counts as seen in full with this share of its cells: one cell may fall to a pixel's rounding.
-IN_FULL = 0.99
 #: Conditions in which goods can't be sold, or not for long.
 UNSELLABLE = ("damaged", "near_expiry")
 #: An empty bin whose depth could be judged in less of its places than this stays in doubt.

@@ -35,6 +35,8 @@ KINDS = (
 
 #: No place that was blocked is left alone for longer while nothing else is to do.
 LONGEST_REST_S = 120.0
+#: What a tour did not show is looked at from elsewhere this often.
+SECOND_ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Rules:
     ``scan_timeout_s`` runs from the capture, and anew whenever work on any capture begins: perception that is merely
     slow has lost nothing. A place that could not be driven to is tried again after ``retry_after_s``, then after twice that,
     and so on: what stands there may go away, and asking at once again only wastes the tries. ``second_looks``: when the tour is
-    done, what was hidden is looked at from elsewhere.
+    done, what it did not show in full is looked at from elsewhere, and what that does not show once more.
     """
 
     max_drives: int = 3
@@ -84,7 +86,7 @@ class Progress:
     failures: dict[str, tuple[str, str]] = field(default_factory=dict)
     skipped: frozenset[str] = frozenset()
     failed_ns: dict[str, int] = field(default_factory=dict)
-    extended: bool = False
+    extended: int = 0
 
     def given_up(self, viewpoint_id: str, rules: Rules) -> bool:
         """Tried as often as the rules allow, without a scan."""
@@ -225,7 +227,8 @@ def _fold_mission(progress: Progress, event: Event) -> Progress:
         case "mission.extended":
             more = tuple(viewpoint_of(v) for v in event.payload["viewpoints"])
             plan = replace(progress.plan, viewpoints=(*progress.plan.viewpoints, *more))
-            return replace(progress, plan=plan, extended=True)
+            # Where there is nowhere better to look from, there is not later either.
+            return replace(progress, plan=plan, extended=progress.extended + 1 if more else SECOND_ROUNDS)
         case "mission.aisle_skipped":
             return replace(progress, skipped=progress.skipped | {str(event.payload["aisle_id"])})
         case _:
@@ -311,7 +314,7 @@ def next_step(progress: Progress, rules: Rules, now_ns: int | None = None) -> St
         return WaitForWay()
     if progress.pending:
         return WaitForScans()
-    if rules.second_looks and not progress.extended and progress.done:
+    if rules.second_looks and progress.extended < SECOND_ROUNDS and progress.done:
         return LookAgain()
     missing = [v.viewpoint_id for v in progress.plan.viewpoints if v.viewpoint_id not in progress.done]
     if not missing:

@@ -17,6 +17,8 @@ from shelfscan.model.detections import Candidate
 
 COVERAGE_COLUMNS = 16
 COVERAGE_ROWS = 8
+#: A front counts as seen in full with this share of its cells: one cell may fall to a pixel's rounding.
+IN_FULL = 0.99
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class _Face:
     bins: tuple[BinState, ...]
     products: tuple[PlacedProduct, ...]
     findings: tuple[Finding, ...]
+    seen: Mapping[str, int]
 
 
 class StockProjector:
@@ -155,12 +156,7 @@ class StockProjector:
 
     def stock_map(self, created_ns: int) -> StockMap:
         """The belief now. ``created_ns``: the time to write on it."""
-        of_face: dict[str, list[BayScan]] = {}
-        for scan in self.scans:
-            for gondola_id in self._told[scan.capture_id]:
-                of_face.setdefault(gondola_id, []).append(scan)
-        failures = self._failures_of_bins()
-        faces = [self._face(g, of_face.get(g.gondola_id, []), failures) for _, g in self._store.gondolas()]
+        faces = self._faces()
         order = self._order
         return StockMap(
             self._store.site,
@@ -175,6 +171,18 @@ class StockProjector:
                 )
             ),
         )
+
+    def seen(self) -> dict[str, int]:
+        """Which cells of each bin's front all captures together saw, as `BinCoverage.seen`, where they turned out to stand."""
+        return {bin_id: mask for face in self._faces() for bin_id, mask in face.seen.items()}
+
+    def _faces(self) -> list[_Face]:
+        of_face: dict[str, list[BayScan]] = {}
+        for scan in self.scans:
+            for gondola_id in self._told[scan.capture_id]:
+                of_face.setdefault(gondola_id, []).append(scan)
+        failures = self._failures_of_bins()
+        return [self._face(g, of_face.get(g.gondola_id, []), failures) for _, g in self._store.gondolas()]
 
     def _faces_of(self, scan: BayScan) -> set[str]:
         """The gondola faces a scan tells something of."""
@@ -236,6 +244,7 @@ class StockProjector:
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
         findings: list[Finding] = []
+        covered: dict[str, int] = {}
         for place in places:
             line = self._planogram[place.bin_id]
             product = catalogue[line.sku]
@@ -243,6 +252,7 @@ class StockProjector:
             match = matched[place.bin_id]
             if match.hidden:
                 look = replace(look, seen=0, blocked=look.blocked | look.seen)
+            covered[place.bin_id] = look.seen
             tag, verdict = tags.get(place.bin_id), verdict_of[place.bay_id]
             position = _measured_centre(place, shifts.get(place.bay_id, (0.0, 0.0, 0.0)))
             state = bin_state(
@@ -278,7 +288,7 @@ class StockProjector:
             findings += found
             bins.append(replace(state, findings=tuple(f.finding_id for f in found)))
             products += [_product_row(p, place, catalogue) for p in (*match.placed, *match.above)]
-        return _Face(grounds, tuple(bins), tuple(products), tuple(findings))
+        return _Face(grounds, tuple(bins), tuple(products), tuple(findings), covered)
 
     def _judged(
         self, scans: Sequence[BayScan], gondola_id: str, places: Sequence[BinPlace]
