@@ -106,6 +106,9 @@ def without(part: str) -> Iterator[None]:
             stack.enter_context(patch.object(project, "_shelf_heights", lambda *_: {}))
         elif part == "size check":
             stack.enter_context(patch.object(project, "wrong_sizes", lambda *_: {}))
+            stack.enter_context(patch.object(project, "planned_sizes", lambda *_: {}))
+        elif part == "proportions of pictures":
+            stack.enter_context(patch("shelfscan.adapters.pictures.gallery_shapes", lambda gallery: {}))
         elif part == "shelf-or-planogram verdict":
             stack.enter_context(patch.object(project, "verdicts", _believed))
         elif part == "looks at planned places":
@@ -124,7 +127,7 @@ def without(part: str) -> Iterator[None]:
 PARTS = (
     "nothing left out",
     *("pose correction and neighbours", "registration on neighbours", "settling beside new bays", "both of these"),
-    *("measured shelf heights", "size check"),
+    *("measured shelf heights", "size check", "proportions of pictures"),
     *("shelf-or-planogram verdict", "looks at planned places", "boxes", "depth", "tops behind the front row", "learned units"),
 )
 

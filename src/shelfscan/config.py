@@ -91,7 +91,7 @@ class MissionConfig(_Section):
 
     Below ``low_battery`` (share of full) the robot charges until ``full_battery``. After ``most_hours`` it goes home, and what
     is left is UNSEEN with the reason "time". Nothing is planned inside ``keep_outs``; ``first_aisles`` come before all others.
-    ``second_looks``: when the tour is done, what was hidden for people is looked at from elsewhere.
+    ``second_looks``: when the tour is done, what it did not show in full is looked at from elsewhere.
     """
 
     max_drives: int = Field(default=3, ge=1)
