@@ -337,3 +337,22 @@ def test_a_bin_that_something_hides_before_the_shelf_is_unseen_and_not_empty() -
     assert hidden.status == BinStatus.UNSEEN and hidden.reason == "occluded" and not hidden.findings
     assert state(440).status == BinStatus.OUT_OF_STOCK
     assert state(14).status != BinStatus.UNSEEN
+
+
+def test_behind_what_stood_in_the_way_of_every_look_nothing_is_called_empty() -> None:
+    """A plain thing is made out in part: the other cells look free. One look past it will do."""
+
+    def state(*blocked: int) -> BinState:
+        p = projector()
+        p.add_event(STARTED)
+        for n, mask in enumerate(blocked):
+            s = scan(PLAN.viewpoints[n], 1, 3)
+            grids = tuple(replace(f, depth_mm=np.full((60, 90), 440, np.int16)) for f in s.fronts)
+            first = s.coverage[0]
+            cover = (replace(first, bin_id="L000", seen=FULL & ~mask, blocked=mask),)
+            p.add_event(scan_event(replace(s, fronts=grids, coverage=cover, observations=(), checks=(), tags=())))
+        return {b.bin_id: b for b in p.stock_map(2).bins}["L000"]
+
+    left, right = 0b111, 0b111 << 60
+    assert state(left, right).status == BinStatus.UNSEEN and state(left, right).reason == "occluded"
+    assert state(left, 0).status == BinStatus.OUT_OF_STOCK and state(0).status == BinStatus.OUT_OF_STOCK

@@ -34,7 +34,7 @@ class Look:
     """What all captures together saw of one bin's front.
 
     ``seen`` and ``blocked`` are cell masks (see `BinCoverage`); ``failure`` says why the viewpoints that should have
-    seen it have no scan, as one of `UnseenReason`'s words, or is empty.
+    seen it have no scan, as one of `UnseenReason`'s words, or is empty. ``clear``: some capture saw it with nothing in the way.
     """
 
     seen: int = 0
@@ -42,6 +42,7 @@ class Look:
     stamp_ns: int = 0
     evidence: tuple[str, ...] = ()
     failure: str = ""
+    clear: bool = True
 
     @property
     def share_seen(self) -> float:

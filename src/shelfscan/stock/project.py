@@ -45,6 +45,8 @@ DRIFT_M = 0.015
 #: How well tags measure a shelf's height, and a stereo camera's baseline its depth (standard deviations): a wrong depth moves
 #: what is seen above or below the camera's height along the ray.
 DRIFT_SIGMA_M, DEPTH_SCALE = 0.001, 0.005
+#: Something stands in the way of a look at a bin when so many of its cells are blocked.
+IN_THE_WAY = 2
 #: Pictures kept for a bin.
 EVIDENCE = 3
 
@@ -250,7 +252,8 @@ class StockProjector:
             product = catalogue[line.sku]
             look = replace(looks.get(place.bin_id, Look()), failure=failures.get(place.bin_id, ""))
             match = matched[place.bin_id]
-            if match.hidden:
+            if match.hidden or not (look.clear or match.placed or match.above):
+                # A plain thing in the way is made out only in part: behind one that every look met, nothing is called empty.
                 look = replace(look, seen=0, blocked=look.blocked | look.seen)
             covered[place.bin_id] = look.seen
             tag, verdict = tags.get(place.bin_id), verdict_of[place.bay_id]
@@ -458,7 +461,9 @@ def _looks(scans: Sequence[BayScan], here: Collection[str]) -> dict[str, Look]:
             seen = before.seen | c.seen
             # A capture that saw nothing of a bin for what stood before it makes what is known no younger.
             stamp_ns = max(before.stamp_ns, scan.stamp_ns) if c.seen else before.stamp_ns
-            out[c.bin_id] = Look(seen, (before.blocked | c.blocked) & ~seen, stamp_ns)
+            clear = c.seen != 0 and c.blocked.bit_count() < IN_THE_WAY
+            known = c.bin_id in out and before.clear
+            out[c.bin_id] = Look(seen, (before.blocked | c.blocked) & ~seen, stamp_ns, clear=known or clear)
     # The picture that shows most of a bin first.
     best = {b: tuple(name for _, name in sorted(found)[:EVIDENCE]) for b, found in pictures.items()}
     return {b: replace(look, evidence=best.get(b, ())) for b, look in out.items()}
