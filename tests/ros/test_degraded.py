@@ -77,6 +77,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_silent_cameras_cost_their_viewpoints_and_say_so(tmp_path: Path) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text(SILENT)
@@ -103,6 +104,7 @@ def test_silent_cameras_cost_their_viewpoints_and_say_so(tmp_path: Path) -> None
     assert "Traceback" not in run.said()
 
 
+@pytest.mark.long
 def test_no_camera_at_all_is_a_failed_run_and_later_goes_on(tmp_path: Path) -> None:
     faults = tmp_path / "faults.yaml"
     faults.write_text("- {kind: camera_silent, head: high}\n")
@@ -118,6 +120,7 @@ def test_no_camera_at_all_is_a_failed_run_and_later_goes_on(tmp_path: Path) -> N
     assert report["mission"]["scanned"] == report["mission"]["viewpoints"] and report["summary"]["unseen"] == {}
 
 
+@pytest.mark.long
 def test_a_warehouse_system_that_is_down_loses_nothing(tmp_path: Path) -> None:
     wms, run_dir, notes = tmp_path / "wms.sqlite", tmp_path / "run", tmp_path / "heard"
     wms.write_bytes(b"not a database, for now" * 50)

@@ -160,6 +160,7 @@ def test_a_killed_command_leaves_no_process_and_is_resumed(tmp_path: Path) -> No
     assert len(run.events("mission.started")) == 1
 
 
+@pytest.mark.long
 def test_an_interrupted_run_can_be_resumed(tmp_path: Path) -> None:
     with scan(tmp_path / "run", 47, config=QUICK) as run:
         run.wait_for("the mission", lambda: run.events("mission.started"))
