@@ -103,7 +103,7 @@ def without(part: str) -> Iterator[None]:
             stack.enter_context(patch.object(project, "registered", _same))
             stack.enter_context(patch.object(project, "settled", _same))
         elif part == "measured shelf heights":
-            stack.enter_context(patch.object(project, "_shelf_heights", lambda *_: {}))
+            stack.enter_context(patch.object(project, "shelf_heights", lambda *_: {}))
         elif part == "size check":
             stack.enter_context(patch.object(project, "wrong_sizes", lambda *_: {}))
             stack.enter_context(patch.object(project, "planned_sizes", lambda *_: {}))

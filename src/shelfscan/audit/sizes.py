@@ -103,9 +103,7 @@ def wrong_sizes(
             pictured,
             by_rows(product, place, line.facings_deep, usual),
         ):
-            known = out.get(line.sku)
-            if found is not None and (known is None or found.confidence > known.confidence):
-                out[line.sku] = found
+            _keep_surer(out, found)
     return out
 
 
@@ -126,10 +124,13 @@ def planned_sizes(
             by_picture(product, place, line.facings_wide, shapes.get(line.sku), usual),
             by_rows(product, place, line.facings_deep, usual),
         ):
-            known = out.get(line.sku)
-            if found is not None and (known is None or found.confidence > known.confidence):
-                out[line.sku] = found
+            _keep_surer(out, found)
     return out
+
+
+def _keep_surer(out: dict[str, WrongSize], found: WrongSize | None) -> None:
+    if found is not None and (found.sku not in out or found.confidence > out[found.sku].confidence):
+        out[found.sku] = found
 
 
 def _agreed(seen: WrongSize | None, pictured: WrongSize | None) -> WrongSize | None:

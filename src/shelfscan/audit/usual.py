@@ -1,7 +1,7 @@
 """What is usual in a store of its own catalogue, planogram and pictures, and which product's size breaks with it.
 
-Three rules that a store keeps without writing them down, each taken from all its products by quantiles; where a store keeps
-none, nothing is said by it:
+Three rules that a store keeps without writing them down, each taken from all its products, robustly (quantiles, and for
+pictures a fit that outliers do not bend); where a store keeps none, nothing is said by it:
 
 - *columns* are as wide as the goods and a little air. A column much wider or narrower was planned with another width;
 - *rows*: as many as the shelf holds. Rows that can't stand on the shelf, or leave room for more, were planned with another

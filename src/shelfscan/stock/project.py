@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from shelfscan.model.scan import BayScan, PlaceCheck, TagReading, TopLook
 from shelfscan.model.stock import BinState, Finding, PlacedProduct, StockMap, UnseenReason
 from shelfscan.model.store import BinPlace, Gondola, Store, on_shelves
 from shelfscan.ports import Event
+from shelfscan.stock.drift import drifted_shelves, shelf_heights
 from shelfscan.stock.fuse import fuse, latest_per_viewpoint
 from shelfscan.stock.register import registered
 from shelfscan.stock.settle import settled
@@ -40,11 +39,6 @@ DAMAGE_FROM = 2.0
 UNREAD_FROM = 3
 #: How sure a count still is where the planogram is stale: only what is seen counts there.
 STALE_SURE = 0.85
-#: A shelf that hangs this far from where the layout has it is told.
-DRIFT_M = 0.015
-#: How well tags measure a shelf's height, and a stereo camera's baseline its depth (standard deviations): a wrong depth moves
-#: what is seen above or below the camera's height along the ray.
-DRIFT_SIGMA_M, DEPTH_SCALE = 0.001, 0.005
 #: Something stands in the way of a look at a bin when so many of its cells are blocked.
 IN_THE_WAY = 2
 #: Pictures kept for a bin.
@@ -212,7 +206,7 @@ class StockProjector:
     ) -> _Face:
         gid = gondola.gondola_id
         here = {p.bin_id for p in places}
-        heights = _shelf_heights(scans, gid)
+        heights = shelf_heights(scans, gid)
         places = on_shelves(places, heights)
         scans = registered(scans, gid, places)
         seen, tags_of, tags, verdict_of = self._judged(scans, gid, places)
@@ -241,7 +235,7 @@ class StockProjector:
         tops_of: dict[str, list[TopLook]] = {}
         for top in (t for s in scans for t in s.tops if t.bin_id in here):
             tops_of.setdefault(top.bin_id, []).append(top)
-        drifted = _drifted(places, heights, [f.eye_z_m for s in scans for f in s.fronts if f.gondola_id == gid])
+        drifted = drifted_shelves(places, heights, [f.eye_z_m for s in scans for f in s.fronts if f.gondola_id == gid])
         unread = _unread([p for p in places if looks.get(p.bin_id, Look()).in_full], tags)
         bins: list[BinState] = []
         products: list[PlacedProduct] = []
@@ -417,34 +411,6 @@ def _unread(seen: Sequence[BinPlace], tags: Collection[str]) -> set[str]:
     for p in seen:
         of_shelf.setdefault(p.shelf_id, []).append(p.bin_id in tags)
     return {s for s, read in of_shelf.items() if len(read) >= UNREAD_FROM and sum(read) < 2 / 3 * len(read)}
-
-
-def _shelf_heights(scans: Sequence[BayScan], gondola_id: str) -> dict[str, float]:
-    """How far above the layout's height each shelf of a face is, metres: the median of the captures that measured it."""
-    told: dict[str, list[float]] = {}
-    for scan in scans:
-        for alignment in scan.alignments:
-            if alignment.gondola_id == gondola_id:
-                for shelf, up_m in alignment.shelves:
-                    told.setdefault(shelf, []).append(up_m)
-    return {shelf: statistics.median(values) for shelf, values in told.items()}
-
-
-def _drifted(
-    places: Sequence[BinPlace], heights: Mapping[str, float], eyes_m: Sequence[float]
-) -> dict[str, tuple[float, float]]:
-    """Shelves that hang clearly elsewhere than the layout says: how far up, and how sure it is that this is further than is
-    told from on; by the shelf's first bin. ``eyes_m``: heights of the cameras."""
-    first: dict[str, BinPlace] = {}
-    for p in sorted(places, key=lambda p: (p.x0_m, p.bin_id)):
-        first.setdefault(p.shelf_id, p)
-    out: dict[str, tuple[float, float]] = {}
-    for shelf, up_m in heights.items():
-        if shelf in first and abs(up_m) >= DRIFT_M:
-            lever_m = min((abs(first[shelf].z0_m - TAG_BELOW_M - eye) for eye in eyes_m), default=0.0)
-            sigma_m = math.hypot(DRIFT_SIGMA_M, DEPTH_SCALE * lever_m)
-            out[first[shelf].bin_id] = up_m, NormalDist().cdf((abs(up_m) - DRIFT_M) / sigma_m)
-    return out
 
 
 def _looks(scans: Sequence[BayScan], here: Collection[str]) -> dict[str, Look]:
