@@ -227,8 +227,11 @@ def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:
     return {sku: [read_picture(p) for p in paths] for sku, paths in bundle.gallery.items()}
 
 
-def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
-    """The processing of one capture, for this store. Raises `MissingModel` when dates are wanted and RapidOCR is not there."""
+def make_pipeline(bundle: Bundle, config: Config, at_once: int | None = None) -> ScanPipeline:
+    """The processing of one capture, for this store; ``at_once``: so many heads at a time, None: as configured.
+
+    Raises `MissingModel` when dates are wanted and RapidOCR is not there.
+    """
     from shelfscan.pipeline import ScanPipeline
 
     recogniser = make_recogniser(config, make_embedder(config), load_references(bundle), hurried=True)
@@ -250,6 +253,7 @@ def make_pipeline(bundle: Bundle, config: Config) -> ScanPipeline:
         damage=config.condition.damage,
         dates=dates,
         near_expiry_days=config.condition.near_expiry_days,
+        at_once=config.processing.heads_at_once if at_once is None else at_once,
     )
 
 

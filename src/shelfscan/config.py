@@ -39,6 +39,12 @@ class EmbedderConfig(_Section):
     threads: int = Field(default=2, ge=1, le=256)
 
 
+class ProcessingConfig(_Section):
+    """How a capture is worked on. ``heads_at_once``: camera heads that are looked at at the same time, a core for each."""
+
+    heads_at_once: int = Field(default=2, ge=1, le=64)
+
+
 class RecognitionConfig(_Section):
     """When a product is looked at closely (local features, colours in place): when the embedding leaves doubt, or as said."""
 
@@ -294,6 +300,7 @@ class Config(_Section):
     detector: DetectorConfig = DetectorConfig()
     embedder: EmbedderConfig = EmbedderConfig()
     tensorrt: TensorrtConfig = TensorrtConfig()
+    processing: ProcessingConfig = ProcessingConfig()
     recognition: RecognitionConfig = RecognitionConfig()
     tags: TagsConfig = TagsConfig()
     condition: ConditionConfig = ConditionConfig()

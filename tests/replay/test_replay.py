@@ -122,6 +122,18 @@ def test_the_same_scans_and_evidence(store: Bundle, live: Live) -> None:
     assert sum(len(r.scan.observations) for r in again) > 50, "the store's products were seen"
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_heads_at_once_change_nothing(store: Bundle, live: Live, at_once: int) -> None:
+    pipeline = make_pipeline(store, CONFIG, at_once)
+    for _ in pipeline.prepare():
+        pass
+    for bundle, before in zip(BagFrameSource(live.bag).frames(), live.results, strict=True):
+        for _ in range(2):
+            result = pipeline.process(bundle)
+            assert result.scan.to_json() == before.scan.to_json()
+            assert dict(result.evidence) == dict(before.evidence)
+
+
 def test_the_same_map(store: Bundle, live: Live, tmp_path: Path) -> None:
     done = replay_bag(store, CONFIG, live.bag, tmp_path / "run")
     assert done.problems == ()

@@ -14,10 +14,10 @@ from shelfscan.model.catalogue import Product
 from shelfscan.model.detections import Candidate
 from shelfscan.model.geometry import Pose2D
 from shelfscan.model.planogram import PlanogramLine
-from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation
-from shelfscan.model.store import Aisle, Bay, Bin, Gondola, Shelf, Store
+from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, Alignment, BayScan, BinCoverage, FrontGrid, Observation
+from shelfscan.model.store import Aisle, Bay, Bin, BinPlace, Gondola, PlacesAlong, Shelf, Store
 from shelfscan.perception.align import PRIOR_M, TAG_BEFORE_M, TAG_BELOW_M, align_along, align_plane, doubt
-from shelfscan.stock.register import corrections, coverage_moved, registered
+from shelfscan.stock.register import BEYOND_M, corrections, coverage_moved, registered
 
 #: Item widths that don't repeat, so that a row has one place only.
 WIDTHS = (0.06, 0.11, 0.08, 0.14, 0.09, 0.07, 0.12, 0.1)
@@ -186,3 +186,50 @@ def test_coverage_moves_into_the_next_bin_and_is_never_made_up() -> None:
         c.seen.bit_count() / 128 * (row[n].x1_m - row[n].x0_m) for n in range(len(row)) for c in [moved.get(row[n].bin_id)] if c
     )
     assert total <= row[2].x1_m - row[2].x0_m + 1e-6
+
+
+def by_cells(coverage: list[BinCoverage], places: list[BinPlace], d: float) -> dict[str, tuple[int, int]]:
+    """`coverage_moved` word by word: every cell of every bin is asked for on its own."""
+    of = {c.bin_id: c for c in coverage}
+
+    def at(row: list[BinPlace], x: float) -> tuple[BinCoverage, int] | None:
+        first, last = min(p.x0_m for p in row), max(p.x1_m for p in row)
+        if first - BEYOND_M < x < last + BEYOND_M:
+            x = min(max(x, first), last - 1e-6)
+        for p in row:
+            if p.x0_m <= x < p.x1_m and p.bin_id in of:
+                return of[p.bin_id], int((x - p.x0_m) / (p.x1_m - p.x0_m) * COVERAGE_COLUMNS)
+        return None
+
+    out = {}
+    for place in places:
+        row = [p for p in places if p.shelf_id == place.shelf_id]
+        step = (place.x1_m - place.x0_m) / COVERAGE_COLUMNS
+        seen = blocked = 0
+        for column in range(COVERAGE_COLUMNS):
+            x = place.x0_m + column * step - d
+            ends = [at(row, x + 0.02 * step), at(row, x + 0.98 * step)]
+            for k in range(COVERAGE_ROWS):
+                bit = 1 << (k * COVERAGE_COLUMNS + column)
+                seen |= bit if all(c and c[0].seen >> (k * COVERAGE_COLUMNS + c[1]) & 1 for c in ends) else 0
+                blocked |= bit if any(c and c[0].blocked >> (k * COVERAGE_COLUMNS + c[1]) & 1 for c in ends) else 0
+        if seen or blocked:
+            out[place.bin_id] = (seen, blocked & ~seen)
+    return out
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, len(PLACES) - 1), min_size=1, max_size=4, unique=True), st.floats(-0.3, 0.3), st.randoms())
+def test_coverage_is_moved_cell_by_cell(which: list[int], d: float, rng: random.Random) -> None:
+    cells = COVERAGE_ROWS * COVERAGE_COLUMNS
+    given_ = [BinCoverage(PLACES[n].bin_id, a := rng.getrandbits(cells), rng.getrandbits(cells) & ~a) for n in which]
+    moved = {c.bin_id: (c.seen, c.blocked) for c in coverage_moved(given_, PLACES, d)}
+    assert moved == by_cells(given_, list(PLACES), d)
+
+
+@given(st.floats(-0.5, 5.0), st.sampled_from([0.0, 0.02, 0.035]))
+def test_no_bin_near_a_place_is_left_out(x: float, beside: float) -> None:
+    near = PlacesAlong(PLACES, beside).near(x)
+    wanted = [p for p in PLACES if p.x0_m - beside <= x <= p.x1_m + beside]
+    assert [p for p in near if p in wanted] == wanted, "all of them, in the order they were given"
+    assert len(near) < len(PLACES)

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,13 +26,13 @@ from shelfscan.model.front import FaceFront
 from shelfscan.model.imaging import Rgb
 from shelfscan.model.planogram import PlanogramLine
 from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M, PlaceCheck
-from shelfscan.model.store import BinPlace, Store
+from shelfscan.model.store import BinPlace
 from shelfscan.perception.damage import SUSPECT, anomalies, reference_of
 from shelfscan.perception.dates import ExpiryReading, days_until
 from shelfscan.perception.looks import PlannedLook
 from shelfscan.perception.orientation import Turn, in_doubt, turns
+from shelfscan.perception.place_checks import PlaceChecker
 from shelfscan.perception.recognise import AS_IS, Detail, Gallery, Recogniser
-from shelfscan.pipeline import ScanPipeline
 
 PACKS = [p for f in families(6) for p in f]
 CLOCKWISE = [Turn.UPRIGHT, Turn.RIGHT, Turn.UPSIDE_DOWN, Turn.LEFT]
@@ -388,10 +389,10 @@ def test_dates_are_read_only_where_the_planned_product_is_seen_straight_on() -> 
     looks = [look(0.99, 100), look(0.99, 110), look(0.9, 100), look(0.99, 100), look(0.99, 60), look(0.99, 120)]
     known = (Candidate("BOX", 0.9),)
     named = [known, known, known, (Candidate("BOX", 0.2),), known, known]
-    store = Store("s", ())
-    pipeline = ScanPipeline(store, {}, {}, None, None, dates=read, near_expiry_days=3)  # type: ignore[arg-type]
-    near = pipeline._near_expiry(capture(0), looks, ["BOX"] * 6, named)
+    knows_nothing: Any = None
+    checker = PlaceChecker({}, {}, knows_nothing, damage=False, dates=read, near_days=3)
+    near = checker.near_expiry(capture(0), looks, ["BOX"] * 6, named)
     assert near == ["2023-11-16", "", "", "", "", ""]
     assert [s[0] for s in asked] == [100, 110, 120]
-    silent = ScanPipeline(store, {}, {}, None, None)  # type: ignore[arg-type]
-    assert silent._near_expiry(capture(0), looks, ["BOX"] * 6, named) == [""] * 6
+    silent = PlaceChecker({}, {}, knows_nothing, damage=False, dates=None, near_days=3)
+    assert silent.near_expiry(capture(0), looks, ["BOX"] * 6, named) == [""] * 6

@@ -7,9 +7,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shelfscan.model.catalogue import Product
-from shelfscan.model.front import FaceFront, place_surface, seen_top
+from shelfscan.model.front import FaceFront, nearest_run, place_surface, seen_top
 from shelfscan.model.scan import UNKNOWN_MM, FrontGrid
 
 BOX = Product("S", "", "box", "b", "c", 0.10, 0.08, 0.20, 1.0)
@@ -104,3 +106,13 @@ def test_no_end_is_seen_in_the_dark_or_up_to_the_board_above() -> None:
 def test_a_grid_comes_back_from_json_as_it_was() -> None:
     g = grid(0.25, 123, column=7)
     assert FrontGrid.from_json(g.to_json()) == g
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.sampled_from([0.3, 0.5, 1.0]))
+def test_the_nearest_run_is_the_median_of_the_first_depths_that_agree(depths: list[float], share: float) -> None:
+    ordered = np.sort(np.array(depths, np.float32))
+    need = max(1, math.ceil(share * len(ordered)))
+    runs = [ordered[n : n + need] for n in range(len(ordered) - need + 1)]
+    agree = [r for r in runs if r[-1] - r[0] < np.float32(0.035)]
+    found = nearest_run(np.array(depths, np.float32), share, 0.035)
+    assert found == (float(np.median(agree[0])) if agree else None)

@@ -33,6 +33,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "ready",
         "retention",
         "_leash",
+        "_threads",
     ),
     # What is made of several of them.
     ("calibration", "survey"),

@@ -217,3 +217,12 @@ def test_a_gallery_keeps_reduced_copies_and_lets_photographs_go() -> None:
     (found,) = Recogniser(Thumbnail(), gallery, verify=Verify.ALWAYS).recognise([large])
     assert {c.sku for c in found} == {"large", "small"}
     assert [d._picture for d in gallery.details] == [None, None], "features are enough"
+
+
+def test_what_is_prepared_is_what_a_close_look_works_out(packs: list[Rgb], queries: list[Rgb]) -> None:
+    fresh, ready = (enrolled(named(packs), Verify.ALWAYS) for _ in range(2))
+    steps = sum(1 for _ in ready.prepare())
+    assert steps == len(packs)
+    assert [d._picture for s in ready.skus for d in ready.details(s)] == [None] * steps, "pictures are let go"
+    assert ready.recognise(queries) == fresh.recognise(queries)
+    assert not list(enrolled(named(packs), Verify.NEVER).prepare()), "there are no close looks to prepare for"

@@ -8,7 +8,7 @@ detector missed or merged; boxes say *what* it is and, where depth has holes, th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from shelfscan.audit.lying import Lying, as_tall, lying
@@ -17,7 +17,7 @@ from shelfscan.model.detections import Candidate
 from shelfscan.model.front import EDGE_M, FaceFront, place_surface, share_at
 from shelfscan.model.planogram import Planogram, PlanogramLine
 from shelfscan.model.scan import PlaceCheck
-from shelfscan.model.store import BinPlace
+from shelfscan.model.store import BinPlace, PlacesAlong
 
 #: A crop taken where the planned item should be shows it from this similarity on, in the best look ...
 CHECK_PLANNED = 0.5
@@ -121,11 +121,16 @@ class BinMatch:
     hidden: bool = False
 
 
-def bin_of(seen: Seen, places: Sequence[BinPlace], planogram: Planogram) -> BinPlace | None:
+def bins_along(places: Iterable[BinPlace]) -> PlacesAlong:
+    """The bins of a face for `bin_of`."""
+    return PlacesAlong(places, BESIDE_M)
+
+
+def bin_of(seen: Seen, places: PlacesAlong, planogram: Planogram) -> BinPlace | None:
     """The bin a product stands in: by its middle; where two bins are near, by what is planned there."""
     x, _, z = seen.face_m
     best: tuple[float, BinPlace] | None = None
-    for place in places:
+    for place in places.near(x):
         beside = max(place.x0_m - x, x - place.x1_m, 0.0)
         if beside > BESIDE_M or not (place.z0_m <= z <= place.z1_m):
             continue
@@ -148,8 +153,9 @@ def match_face(
     for c in checks:
         checks_of.setdefault(c.bin_id, []).append(c)
     by_bin: dict[str, list[Seen]] = {}
+    along = bins_along(places)
     for s in seen:
-        place = bin_of(s, places, planogram)
+        place = bin_of(s, along, planogram)
         if place is not None:
             by_bin.setdefault(place.bin_id, []).append(s)
     return {

@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from shelfscan.audit.match import KNOWN_ALONE, MISFIT, BinMatch, Placed, Seen, bin_of, match_face
+from shelfscan.audit.match import KNOWN_ALONE, MISFIT, BinMatch, Placed, Seen, bin_of, bins_along, match_face
 from shelfscan.audit.units import Units, missing_rows
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.front import FaceFront, place_surface
@@ -86,8 +86,9 @@ def layers(
     Bins in ``leave`` are left out.
     """
     out: dict[str, list[Placed]] = {}
+    along = bins_along(places)
     for s in seen:
-        place = bin_of(s, places, planogram)
+        place = bin_of(s, along, planogram)
         if place is None or place.bin_id in leave:
             continue
         line = planogram[place.bin_id]

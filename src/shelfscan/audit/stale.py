@@ -20,7 +20,7 @@ from shelfscan.audit.tags import BinTag, amount
 from shelfscan.model.catalogue import Catalogue, Product
 from shelfscan.model.front import FaceFront
 from shelfscan.model.planogram import Planogram, PlanogramLine
-from shelfscan.model.store import BinPlace
+from shelfscan.model.store import BinPlace, PlacesAlong
 
 #: One bay in twelve is believed to be stale before anything was seen.
 PRIOR = math.log(0.08 / 0.92)
@@ -107,9 +107,10 @@ def _differs(seen: Seen, planned: str) -> bool | None:
 def in_bins(seen: Sequence[Seen], places: Sequence[BinPlace]) -> dict[str, list[Seen]]:
     """Products by the bin their middle is in (the nearest of the shelf, a gap's width beside it)."""
     out: dict[str, list[Seen]] = {}
+    along = PlacesAlong(places, 0.03)
     for s in seen:
         x, _, z = s.face_m
-        near = [(max(p.x0_m - x, x - p.x1_m, 0.0), p.bin_id) for p in places if p.z0_m - 0.02 <= z <= p.z1_m]
+        near = [(max(p.x0_m - x, x - p.x1_m, 0.0), p.bin_id) for p in along.near(x) if p.z0_m - 0.02 <= z <= p.z1_m]
         if near and min(near)[0] < 0.03:
             out.setdefault(min(near)[1], []).append(s)
     return out

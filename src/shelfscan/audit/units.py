@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,6 +221,7 @@ def _faced_up(
     return np.asarray(out / out.sum())
 
 
+@lru_cache(maxsize=4096)
 def _binomial(n: int, p: float) -> Pmf:
     """At least one of ``n``, with probability ``p`` each; (n + 1,)."""
     k = np.arange(n + 1)

@@ -80,7 +80,8 @@ def _begin(parent: int, bundle: Bundle, config: Config) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-    _pipeline = make_pipeline(bundle, config)
+    # The processes are what works at once here.
+    _pipeline = make_pipeline(bundle, config, at_once=1)
 
 
 def _process(frames: FrameBundle) -> tuple[ScanResult, float]:

@@ -134,7 +134,11 @@ def nearest_run(depths_m: NDArray[np.float32], share: float, spread_m: float) ->
     ordered = np.sort(depths_m)
     need = max(1, math.ceil(share * len(ordered)))
     narrow = np.flatnonzero(ordered[need - 1 :] - ordered[: len(ordered) - need + 1] < spread_m)
-    return float(np.median(ordered[narrow[0] : narrow[0] + need])) if len(narrow) else None
+    if not len(narrow):
+        return None
+    # The median of what is in order already.
+    first = int(narrow[0])
+    return float((ordered[first + (need - 1) // 2] + ordered[first + need // 2]) / np.float32(2))
 
 
 def _place(front: FaceFront, product: Product, x_m: float, foot_m: float, wide: float) -> NDArray[np.float32]:

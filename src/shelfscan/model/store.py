@@ -6,7 +6,8 @@ A *gondola* here is one face of shelving with its own face frame (see `shelfscan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -101,6 +102,24 @@ def on_shelves(places: Iterable[BinPlace], up_m: Mapping[str, float]) -> list[Bi
         replace(p, z0_m=p.z0_m + up_m[p.shelf_id], z1_m=p.z1_m + up_m[p.shelf_id]) if up_m.get(p.shelf_id) else p
         for p in places
     ]
+
+
+class PlacesAlong:
+    """Bins of one face by where along it they are, up to ``beside_m`` beside their ends: few are near a place."""
+
+    CELL_M = 0.25
+
+    def __init__(self, places: Iterable[BinPlace], beside_m: float) -> None:
+        self._cells: dict[int, list[BinPlace]] = {}
+        for p in places:
+            # A hair more, so that no rounding leaves one out.
+            first, last = (math.floor(x / self.CELL_M) for x in (p.x0_m - beside_m - 1e-6, p.x1_m + beside_m + 1e-6))
+            for cell in range(first, last + 1):
+                self._cells.setdefault(cell, []).append(p)
+
+    def near(self, x_m: float) -> Sequence[BinPlace]:
+        """All bins within ``beside_m`` of a place along the face, and some others, in the given order."""
+        return self._cells.get(math.floor(x_m / self.CELL_M), ())
 
 
 @dataclass(frozen=True)

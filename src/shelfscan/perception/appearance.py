@@ -13,6 +13,8 @@ from shelfscan.perception.local_features import SIDE_PX
 ROWS, COLUMNS, CELL_PX = 6, 3, 8
 STEPS_L, STEPS_AB, RANGE_AB = 4, 6, 160.0
 LAYOUT_DIM = ROWS * COLUMNS * STEPS_L * STEPS_AB * STEPS_AB
+#: The cell of each pixel.
+_CELL = np.add.outer(np.arange(ROWS * CELL_PX) // CELL_PX * COLUMNS, np.arange(COLUMNS * CELL_PX) // CELL_PX)
 #: Crops that are laid on each other have this longer side.
 LAID_PX = 96
 #: Fewer shared pixels say nothing.
@@ -30,8 +32,7 @@ def colour_layout(crop: Rgb) -> NDArray[np.float32]:
     ab = np.clip((lab[..., 1:] - 128) / RANGE_AB * STEPS_AB + STEPS_AB / 2, 0, STEPS_AB - 1e-3).astype(int)
     bins = STEPS_L * STEPS_AB * STEPS_AB
     step = (light * STEPS_AB + ab[..., 0]) * STEPS_AB + ab[..., 1]
-    y, x = np.mgrid[0 : ROWS * CELL_PX, 0 : COLUMNS * CELL_PX] // CELL_PX
-    counts = np.bincount(((y * COLUMNS + x) * bins + step).ravel(), minlength=LAYOUT_DIM)
+    counts = np.bincount((_CELL * bins + step).ravel(), minlength=LAYOUT_DIM)
     layout: NDArray[np.float32] = np.sqrt(counts / (size[0] * size[1])).astype(np.float32)
     return layout
 

@@ -9,6 +9,7 @@ itself: an opening then lies at its shelf's edge, a trolley where the trolley st
 from __future__ import annotations
 
 import math
+import threading
 from functools import lru_cache
 
 import cv2
@@ -25,7 +26,8 @@ BLOCK_PX = 5
 
 
 @lru_cache(maxsize=16)
-def _matcher(least: int, count: int) -> cv2.StereoSGBM:
+def _matcher(thread: int, least: int, count: int) -> cv2.StereoSGBM:
+    """A matcher of its own for each thread: it computes in buffers that it keeps."""
     # Neither uniqueness nor left-right check: both would turn a bare surface into a hole.
     return cv2.StereoSGBM.create(
         minDisparity=least,
@@ -54,7 +56,7 @@ def foreground(head: Head, left: Gray, right: Gray, far_m: float) -> NDArray[np.
     margin = least + count
     small = [cv2.resize(p, None, fx=1 / SCALE, fy=1 / SCALE, interpolation=cv2.INTER_AREA) for p in (left, right)]
     wide = [cv2.copyMakeBorder(p, 0, 0, margin, 0, cv2.BORDER_REPLICATE) for p in small]
-    disparity = _matcher(least, count).compute(*wide)[:, margin:].astype(np.float32) / 16.0
+    disparity = _matcher(threading.get_ident(), least, count).compute(*wide)[:, margin:].astype(np.float32) / 16.0
     known = (disparity > least) & (disparity <= np.arange(disparity.shape[1]))
     with np.errstate(divide="ignore"):
         return np.asarray(np.where(known, f_b / disparity, np.nan), np.float32)

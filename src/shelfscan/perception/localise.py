@@ -186,3 +186,8 @@ def box_depth(depth: NDArray[np.float32], box_px: tuple[float, float, float, flo
     front = float(np.percentile(values, 20))
     near = values[np.abs(values - front) < 0.025]
     return float(np.median(near)), float(min(1.0, share) * min(1.0, 0.4 + len(near) / len(values)))
+
+
+def rounded(p: Array) -> tuple[float, float, float]:
+    """A place to a tenth of a millimetre, as scans keep it."""
+    return (round(float(p[0]), 4), round(float(p[1]), 4), round(float(p[2]), 4))

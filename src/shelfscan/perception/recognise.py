@@ -8,6 +8,7 @@ recogniser; matching weighs that.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -150,7 +151,8 @@ class Recogniser:
     """Nearest reference pictures, looked at closely where asked for. Scores lie in 0..1 and mean much the same either way.
 
     ``hurried``: a close look takes only the references that are near the best one's likeness; a robot has hundreds of crops
-    a viewpoint, and its embedding knows the gallery's kind of picture better than a stranger's photograph.
+    a viewpoint, and its embedding knows the gallery's kind of picture better than a stranger's photograph. Safe to ask from
+    several threads at once; the embedder is asked by one of them at a time.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class Recogniser:
         self._gallery = gallery
         self._verify = verify
         self._hurried = hurried
+        self._embedding = threading.Lock()
         #: A best score below this is "none of the gallery's".
         self.unknown_below = unknown_below
 
@@ -181,6 +184,13 @@ class Recogniser:
         """
         return [look.candidates(also[n] if also else ()) for n, look in enumerate(self.looks(crops))]
 
+    def prepare(self) -> Iterator[None]:
+        """Work out what close looks need of the gallery, a picture a step; the rest is done when it is wanted."""
+        if self._verify is not Verify.NEVER:
+            for detail in self._gallery.details:
+                detail.of()
+                yield
+
     def details(self, sku: str) -> tuple[Detail, ...]:
         """The SKU's reference pictures, as far as they are kept; none for one that is not in the gallery."""
         g = self._gallery
@@ -193,14 +203,16 @@ class Recogniser:
         if not len(crops):
             return []
         g = self._gallery
-        cosines = _embedded(self._embedder, crops, g.insets) @ g.vectors.T
+        with self._embedding:
+            cosines = _embedded(self._embedder, crops, g.insets) @ g.vectors.T
         rows = {s: np.flatnonzero(g.owner == i) for i, s in enumerate(g.skus) if s in set(skus)}
         return [float(row[rows[s]].max()) if s in rows else -1.0 for row, s in zip(cosines, skus, strict=True)]
 
     def looks(self, crops: Sequence[Rgb]) -> Iterator[Look]:
         """Each crop held against the gallery, for who asks more than once."""
         if len(crops):
-            likeness = _embedded(self._embedder, crops, self._gallery.insets) @ self._gallery.vectors.T
+            with self._embedding:
+                likeness = _embedded(self._embedder, crops, self._gallery.insets) @ self._gallery.vectors.T
             for crop, row in zip(crops, likeness, strict=True):
                 yield Look(self._gallery, self._verify, self._hurried, crop, row)
 

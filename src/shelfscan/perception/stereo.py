@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from functools import lru_cache
 
 import cv2
@@ -20,7 +21,8 @@ TEXTURE_LEAST = 4.0
 
 
 @lru_cache(maxsize=16)
-def _matcher(least: int, count: int) -> cv2.StereoSGBM:
+def _matcher(thread: int, least: int, count: int) -> cv2.StereoSGBM:
+    """A matcher of its own for each thread: it computes in buffers that it keeps."""
     return cv2.StereoSGBM.create(
         minDisparity=least,
         numDisparities=count,
@@ -58,7 +60,7 @@ def disparity_map(left: Gray, right: Gray, least_px: int, most_px: int) -> Depth
     count = -(-(most_px - least_px) // 16) * 16
     margin = least_px + count
     wide = [cv2.copyMakeBorder(p, 0, 0, margin, 0, cv2.BORDER_REPLICATE) for p in (left, right)]
-    disparity = _matcher(least_px, count).compute(*wide)[:, margin:].astype(np.float32) / 16.0
+    disparity = _matcher(threading.get_ident(), least_px, count).compute(*wide)[:, margin:].astype(np.float32) / 16.0
     disparity[(disparity <= least_px) | (disparity > np.arange(left.shape[1]))] = np.nan
     return disparity
 

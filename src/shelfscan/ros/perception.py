@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import sys
 import time
+from collections.abc import Iterator
 
 from shelfscan_msgs.msg import BayScan, HeadFrame
 
@@ -84,7 +85,8 @@ class PerceptionNode(ShelfscanNode):
             self.report(Level.WARN, f"capture {bundle.capture_id} dropped: {QUEUE} are waiting", captures=len(self._done))
 
     def _work(self) -> None:
-        while (bundle := self._queue.get()) is not None:
+        idle = self._pipeline.prepare()
+        while (bundle := self._next(idle)) is not None:
             if self._superfluous(bundle):
                 continue
             began = time.monotonic()
@@ -111,6 +113,20 @@ class PerceptionNode(ShelfscanNode):
                 last=bundle.capture_id,
                 seconds=round(took_s, 3),
             )
+
+    def _next(self, idle: Iterator[None]) -> FrameBundle | None:
+        """The next capture; until there is one, what later ones would have to wait for is done."""
+        while True:
+            try:
+                return self._queue.get_nowait()
+            except queue.Empty:
+                try:
+                    next(idle)
+                except StopIteration:
+                    return self._queue.get()
+                except Exception as e:  # noqa: BLE001 - what comes of it is told of a capture
+                    self.get_logger().warning(f"preparing: {type(e).__name__}: {e}")
+                    return self._queue.get()
 
     def _superfluous(self, bundle: FrameBundle) -> bool:
         """The ledger has this capture's scan, or one of another capture of the same viewpoint."""

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from shelfscan_msgs.msg import Finding, StockMap
+from shelfscan_msgs.msg import BayScan, Finding, StockMap
 from shelfscan_msgs.srv import GetBin, GetStock
 from visualization_msgs.msg import MarkerArray
 
@@ -19,6 +19,7 @@ from shelfscan.ros.lifecycle import Level, ShelfscanNode, spin_node
 from shelfscan.stock.follow import MapFollower
 from shelfscan.stock.project import iso_utc
 
+#: The ledger is looked at when a scan was published, and so often for all else.
 POLL_S = 0.3
 #: At most this share of a core's time goes into projecting, however large the store.
 MAX_LOAD = 0.25
@@ -41,6 +42,7 @@ class StockNode(ShelfscanNode):
         self._map: beliefs.StockMap | None = None
         self._told: set[tuple[str, str]] = set()
         self._stop = threading.Event()
+        self._news = threading.Event()
         self._maps = self.create_publisher(StockMap, "stock_map", qos.latched())
         self._markers = self.create_publisher(MarkerArray, "markers", qos.latched())
         self._findings = self.create_publisher(Finding, "findings", qos.latched(FINDINGS_KEPT))
@@ -51,20 +53,26 @@ class StockNode(ShelfscanNode):
 
     def begin(self) -> None:
         self._stop.clear()
+        # A scan is in the ledger before it is published: there is no need to wait until the ledger is looked at again.
+        self._scans = self.create_subscription(BayScan, "bay_scan", lambda _: self._news.set(), qos.stream())
         self._worker = self.start_thread(self._follow, "stock worker")
         self.report(Level.OK, "following the ledger")
 
     def halt(self) -> None:
+        self.destroy_subscription(self._scans)
         self._stop.set()
+        self._news.set()
         self._worker.join(timeout=5.0)
 
     def release(self) -> None:
         self._ledger.close()
 
     def _follow(self) -> None:
-        pause_s = 0.0
-        while not self._stop.wait(pause_s):
-            pause_s = POLL_S
+        rest_s = 0.0
+        while not self._stop.wait(rest_s):
+            self._news.wait(POLL_S)
+            self._news.clear()
+            rest_s = 0.0
             if not self._follower.poll():
                 continue
             began, cpu = time.monotonic(), time.thread_time()
@@ -73,7 +81,7 @@ class StockNode(ShelfscanNode):
                 self._publish(self._map)
             took_s = time.monotonic() - began
             # By the time that it took of a core: where others keep it waiting, findings need not wait four times as long again.
-            pause_s = max(POLL_S, (time.thread_time() - cpu) / MAX_LOAD)
+            rest_s = (time.thread_time() - cpu) / MAX_LOAD
             if self._follower.ended_seq > self._judged:
                 self._judged = self._follower.ended_seq
                 self._sick = self._judge()
@@ -94,14 +102,15 @@ class StockNode(ShelfscanNode):
         return sick
 
     def _publish(self, stock_map: beliefs.StockMap) -> None:
-        self._maps.publish(stock_map_msg(stock_map))
-        self._markers.publish(markers_msg(stock_map, self._store))
         for finding in stock_map.findings:
             # Once a mission: the next one may find the same again.
             key = (stock_map.mission_id, finding.finding_id)
             if key not in self._told:
                 self._told.add(key)
                 self._findings.publish(finding_msg(finding, stock_map.created_at))
+        # Findings first: in a large store the map takes a while to be told.
+        self._maps.publish(stock_map_msg(stock_map))
+        self._markers.publish(markers_msg(stock_map, self._store))
 
     def _on_get_bin(self, request: GetBin.Request, response: GetBin.Response) -> GetBin.Response:
         if self._map is None:

@@ -9,14 +9,12 @@ that one capture that is a facing off yields to its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from shelfscan.model.geometry import Array
 from shelfscan.model.scan import COVERAGE_COLUMNS, COVERAGE_ROWS, FRONT_X_M, BayScan, BinCoverage, Observation
 from shelfscan.model.store import BinPlace
 
@@ -127,7 +125,9 @@ def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observati
     off, w, own = np.array(offsets), np.array(weights), np.array(owner, np.int64)
     half = round(4 * REACH_M / VOTE_M)
     grid = np.arange(-half, half + 1) * VOTE_M / 4
-    values = np.array([_votes(off - g, w, own) for g in grid])
+    # What speaks for each offset: every item's best pair.
+    each = w * np.exp(-0.5 * ((off - grid[:, None]) / VOTE_M) ** 2)
+    values = np.maximum.reduceat(each, np.flatnonzero(np.diff(own, prepend=-1)), axis=1).sum(axis=1)
     best = int(np.argmax(values))
     away = np.abs(grid - grid[best]) > 2.5 * VOTE_M
     if values[away].max(initial=0.0) > SUMMIT_SHARE * values[best]:
@@ -137,13 +137,6 @@ def _edge(a: int, b: int, left: Sequence[Observation], right: Sequence[Observati
     if shared < LEAST_SHARED:
         return None
     return Edge(a, b, float(np.median(off[kept])))
-
-
-def _votes(off: Array, weights: Array, owner: NDArray[np.int64]) -> float:
-    """What speaks for an offset of nought: each item's best pair."""
-    each = np.zeros(int(owner.max()) + 1)
-    np.maximum.at(each, owner, weights * np.exp(-0.5 * (off / VOTE_M) ** 2))
-    return float(each.sum())
 
 
 def moved(scan: BayScan, gondola_id: str, d: float, places: Sequence[BinPlace]) -> BayScan:
@@ -183,13 +176,16 @@ def coverage_moved(coverage: Sequence[BinCoverage], places: Sequence[BinPlace], 
     for p in places:
         shelves.setdefault(p.shelf_id, []).append(p)
     out: list[BinCoverage] = []
+    rows = {shelf: _Row.of(here, of) for shelf, here in shelves.items()}
     for place in places:
-        row_places = shelves[place.shelf_id]
+        of_shelf = rows[place.shelf_id]
+        if of_shelf is None or not (place.x0_m - d <= of_shelf.known_to_m and place.x1_m - d >= of_shelf.known_from_m):
+            continue  # nothing of it can have been seen
         step = (place.x1_m - place.x0_m) / COVERAGE_COLUMNS
         seen = blocked = 0
         for column in range(COVERAGE_COLUMNS):
             x = place.x0_m + column * step - d
-            ends = [_cell(row_places, of, x + 0.02 * step), _cell(row_places, of, x + 0.98 * step)]
+            ends = [of_shelf.cell(x + 0.02 * step), of_shelf.cell(x + 0.98 * step)]
             for row in range(COVERAGE_ROWS):
                 bit = 1 << (row * COVERAGE_COLUMNS + column)
                 saw = [c is not None and bool(c[0].seen >> (row * COVERAGE_COLUMNS + c[1]) & 1) for c in ends]
@@ -202,11 +198,30 @@ def coverage_moved(coverage: Sequence[BinCoverage], places: Sequence[BinPlace], 
     return out
 
 
-def _cell(places: Sequence[BinPlace], of: dict[str, BinCoverage], x: float) -> tuple[BinCoverage, int] | None:
-    first, last = min(p.x0_m for p in places), max(p.x1_m for p in places)
-    if first - BEYOND_M < x < last + BEYOND_M:
-        x = min(max(x, first), last - 1e-6)
-    for p in places:
-        if p.x0_m <= x < p.x1_m and p.bin_id in of:
-            return of[p.bin_id], int((x - p.x0_m) / (p.x1_m - p.x0_m) * COVERAGE_COLUMNS)
-    return None
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A shelf's bins that a capture says something of, where the shelf begins and ends, and what is known of it at most."""
+
+    bins: tuple[tuple[BinPlace, BinCoverage], ...]
+    first_m: float
+    last_m: float
+    known_from_m: float
+    known_to_m: float
+
+    @staticmethod
+    def of(places: Sequence[BinPlace], coverage: Mapping[str, BinCoverage]) -> _Row | None:
+        bins = tuple((p, coverage[p.bin_id]) for p in places if p.bin_id in coverage)
+        if not bins:
+            return None
+        ends = [v for p, _ in bins for v in (p.x0_m, p.x1_m)]
+        known = (min(ends) - BEYOND_M, max(ends) + BEYOND_M)
+        return _Row(bins, min(p.x0_m for p in places), max(p.x1_m for p in places), *known)
+
+    def cell(self, x: float) -> tuple[BinCoverage, int] | None:
+        """What is known of the bin there, and the column of its front."""
+        if self.first_m - BEYOND_M < x < self.last_m + BEYOND_M:
+            x = min(max(x, self.first_m), self.last_m - 1e-6)
+        for p, known in self.bins:
+            if p.x0_m <= x < p.x1_m:
+                return known, int((x - p.x0_m) / (p.x1_m - p.x0_m) * COVERAGE_COLUMNS)
+        return None

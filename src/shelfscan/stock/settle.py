@@ -15,7 +15,7 @@ import numpy as np
 
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import BayScan
-from shelfscan.model.store import BinPlace
+from shelfscan.model.store import BinPlace, PlacesAlong
 from shelfscan.stock.register import along, edges, moved, relaxed
 
 #: What a column's item and a relative measurement are off by, one standard deviation; so many columns are an absolute
@@ -39,7 +39,7 @@ def settled(
     if not reset or len(scans) < 2:
         return list(scans)
     spans = [(p.x0_m, p.x1_m) for p in places if p.bay_id in reset]
-    kept = [p for p in places if p.bay_id not in reset]
+    kept = PlacesAlong((p for p in places if p.bay_id not in reset), 0.02)
     votes = [_off_columns(s, gondola_id, kept, planogram) for s in scans]
     slope = slope_of(votes)
     looking = [any(a < o.face_m[0] < b for o in s.observations if o.gondola_id == gondola_id for a, b in spans) for s in scans]
@@ -56,14 +56,14 @@ def settled(
     ]
 
 
-def _off_columns(scan: BayScan, gondola_id: str, places: Sequence[BinPlace], planogram: Planogram) -> list[tuple[float, float]]:
+def _off_columns(scan: BayScan, gondola_id: str, places: PlacesAlong, planogram: Planogram) -> list[tuple[float, float]]:
     """Of products that look like what is planned there: how far to the right of them the middles of their columns are, and how
     far to the right of the camera they are."""
     eye_m = _eye_m(scan, gondola_id)
     out: list[tuple[float, float]] = []
     for o in (o for o in scan.observations if o.gondola_id == gondola_id):
         x, _, z = o.face_m
-        for p in places:
+        for p in places.near(x):
             if not (p.x0_m - 0.02 < x < p.x1_m + 0.02 and p.z0_m <= z <= p.z1_m):
                 continue
             line = planogram[p.bin_id]
