@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before any test module imports numpy, OpenCV or MuJoCo.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
+# What tests keep of their stores' galleries takes no place away from the user's.
+os.environ["XDG_CACHE_HOME"] = str(ROOT / ".cache" / "tests")
 
 
 @pytest.fixture(scope="session")

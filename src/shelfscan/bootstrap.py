@@ -22,6 +22,7 @@ from shelfscan.ports import Detector, Embedder, Ledger, PeopleFinder, TagReader
 
 if TYPE_CHECKING:
     from shelfscan.adapters._tensorrt import EngineOptions
+    from shelfscan.adapters.gallery_cache import GalleryCache
     from shelfscan.adapters.ledger_place import LedgerPlace
     from shelfscan.adapters.store_day import StoreDays
     from shelfscan.audit.health import Sickness
@@ -227,6 +228,33 @@ def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:
     return {sku: [read_picture(p) for p in paths] for sku, paths in bundle.gallery.items()}
 
 
+def gallery_cache(bundle: Bundle, config: Config) -> GalleryCache:
+    """Where what close looks know of the bundle's gallery is kept."""
+    from shelfscan.adapters.gallery_cache import GalleryCache, default_folder
+
+    return GalleryCache(config.recognition.cache or default_folder(), bundle.root, bundle.gallery)
+
+
+def prepare_gallery(bundle: Bundle, config: Config, report: Callable[[str, float], None]) -> None:
+    """Work out what close looks need of the gallery with all cores, unless it is kept from before."""
+    cache = gallery_cache(bundle, config)
+    if config.recognition.verify != "never" and not cache.complete():
+        cache.fill(load_references(bundle), report)
+
+
+def _robots_recogniser(bundle: Bundle, config: Config) -> Recogniser:
+    """The recogniser of a bundle's gallery, with what is kept of it from before."""
+    from shelfscan.perception.recognise import AS_IS, Gallery, Recogniser, Verify
+
+    embedder = make_embedder(config)
+    gallery, verify = Gallery.build(embedder, load_references(bundle), AS_IS), Verify(config.recognition.verify)
+    if verify is Verify.NEVER:
+        return Recogniser(embedder, gallery, verify=verify, hurried=True)
+    cache = gallery_cache(bundle, config)
+    cache.load(gallery.details)
+    return Recogniser(embedder, gallery, verify=verify, hurried=True, prepared=lambda: cache.save(gallery.details))
+
+
 def make_pipeline(bundle: Bundle, config: Config, at_once: int | None = None) -> ScanPipeline:
     """The processing of one capture, for this store; ``at_once``: so many heads at a time, None: as configured.
 
@@ -234,7 +262,7 @@ def make_pipeline(bundle: Bundle, config: Config, at_once: int | None = None) ->
     """
     from shelfscan.pipeline import ScanPipeline
 
-    recogniser = make_recogniser(config, make_embedder(config), load_references(bundle), hurried=True)
+    recogniser = _robots_recogniser(bundle, config)
     tag_reader = make_tag_reader(config, bundle.catalogue)
     store, catalogue, planogram = bundle.store, bundle.catalogue, bundle.planogram
     detector = make_detector(config)

@@ -46,9 +46,11 @@ class ProcessingConfig(_Section):
 
 
 class RecognitionConfig(_Section):
-    """When a product is looked at closely (local features, colours in place): when the embedding leaves doubt, or as said."""
+    """When a product is looked at closely (local features, colours in place): when the embedding leaves doubt, or as said.
+    ``cache``: folder that what is known of the gallery is kept in, None: the user's cache folder."""
 
     verify: Literal["never", "doubt", "always"] = "doubt"
+    cache: Path | None = None
 
 
 class ModelsConfig(_Section):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shelfscan.bootstrap import make_projector, open_ledger
+from shelfscan.bootstrap import make_projector, open_ledger, prepare_gallery
 from shelfscan.cli.finish import RunOutcome, finish_run
 from shelfscan.config import Config
 from shelfscan.errors import ShelfscanError
@@ -72,6 +72,7 @@ def run_live(
     shell = "".join(f"export {name}={shlex.quote(env[name])}\n" for name in wanted if name in env)
     write_atomic(run_dir / "ros.env", shell.encode())
     tell(f"ROS_DOMAIN_ID={env.get('ROS_DOMAIN_ID', '0')}; to listen: source {run_dir / 'ros.env'}")
+    prepare_gallery(bundle, config, lambda text, share: report(text, 0.5 * START_SHARE * share))
     ledger = open_ledger(run_dir, bundle.store.site, config)
     times = _Times()
     try:

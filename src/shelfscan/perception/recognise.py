@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -94,9 +94,18 @@ class Detail:
             # Another thread may just have done it; its result is there before the picture goes.
             seen = (local_features(picture), laid_copy(picture)) if picture is not None else self._seen
             assert seen is not None
-            self._seen = seen
-            self._picture = None
+            self.know(*seen)
         return seen
+
+    def know(self, features: LocalFeatures, copy: NDArray[np.uint8]) -> None:
+        """Take what `of` would work out from who kept it."""
+        self._seen = (features, copy)
+        self._picture = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is nothing left to work out."""
+        return self._seen is not None
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class Gallery:
         crops = [p for s in skus for p in references[s]]
         owner = np.repeat(np.arange(len(skus)), [len(references[s]) for s in skus])
         colours = np.stack([colour_layout(c) for c in crops])
-        details = tuple(Detail(_reduced(c)) for c in crops)
+        details = tuple(details_of(crops))
         return Gallery(skus, owner.astype(np.int64), _embedded(embedder, crops, insets), colours, details, insets)
 
 
@@ -135,6 +144,11 @@ def _narrower(crop: Rgb, share: float) -> Rgb:
     h, w = crop.shape[:2]
     y, x = int(share * h), int(share * w)
     return np.ascontiguousarray(crop[y : h - y, x : w - x])
+
+
+def details_of(pictures: Iterable[Rgb]) -> Iterator[Detail]:
+    """What is kept of reference pictures for close looks."""
+    return (Detail(_reduced(p)) for p in pictures)
 
 
 def _reduced(picture: Rgb) -> Rgb:
@@ -162,12 +176,14 @@ class Recogniser:
         unknown_below: float = 0.45,
         verify: Verify = Verify.NEVER,
         hurried: bool = False,
+        prepared: Callable[[], None] = lambda: None,
     ) -> None:
+        """``prepared`` is called when `prepare` has worked out all that was not known before."""
         self._embedder = embedder
         self._gallery = gallery
         self._verify = verify
         self._hurried = hurried
-        self._embedding = threading.Lock()
+        self._embedding, self._prepared = threading.Lock(), prepared
         #: A best score below this is "none of the gallery's".
         self.unknown_below = unknown_below
 
@@ -186,10 +202,12 @@ class Recogniser:
 
     def prepare(self) -> Iterator[None]:
         """Work out what close looks need of the gallery, a picture a step; the rest is done when it is wanted."""
-        if self._verify is not Verify.NEVER:
-            for detail in self._gallery.details:
-                detail.of()
-                yield
+        unknown = [d for d in self._gallery.details if not d.known] if self._verify is not Verify.NEVER else []
+        for detail in unknown:
+            detail.of()
+            yield
+        if unknown:
+            self._prepared()
 
     def details(self, sku: str) -> tuple[Detail, ...]:
         """The SKU's reference pictures, as far as they are kept; none for one that is not in the gallery."""
