@@ -107,10 +107,11 @@ def main() -> None:
     ledger = SqliteLedger(args.run / "ledger.sqlite")
     bins_of: dict[str, frozenset[str]] = {}
     captured: dict[str, tuple[int, frozenset[str]]] = {}
-    for stored in ledger.read(kinds=("mission.started", "viewpoint.captured")):
+    for stored in ledger.read(kinds=("mission.started", "mission.extended", "viewpoint.captured")):
         p = stored.event.payload
-        if stored.event.kind == "mission.started":
-            bins_of = {v["viewpoint_id"]: frozenset(v["bin_ids"]) for v in p["plan"]["viewpoints"]}
+        if stored.event.kind != "viewpoint.captured":
+            viewpoints = p["plan"]["viewpoints"] if stored.event.kind == "mission.started" else p["viewpoints"]
+            bins_of |= {v["viewpoint_id"]: frozenset(v["bin_ids"]) for v in viewpoints}
         else:
             captured[p["capture_id"]] = (stored.event.stamp_ns, bins_of[p["viewpoint_id"]])
     ledger.close()
