@@ -1,6 +1,7 @@
 """How long after the last look at a bay its findings are out: ``python -m benchmarks.finding_latency RUN``.
 
-From a run over ROS with its recording: when each finding was published (as the recorder heard it) against when the last
+From a run over ROS with its recording: when the first map that has a finding was published (as the recorder heard it; findings
+themselves go out just before their map, so they are a little sooner) against when the last
 capture was taken, up to then, that sees the finding's bay and whose scan was done. Wall time, all on one computer; a finding
 that came before the bay was looked at for the last time counts from the look before.
 
@@ -120,7 +121,7 @@ def main() -> None:
     for path in sorted((args.run / "bag").glob("*.mcap")):
         with path.open("rb") as f:
             reader = make_reader(f, decoder_factories=[DecoderFactory()])
-            # Findings go out together with the first map that has them, and maps are recorded.
+            # Findings go out just before the first map that has them, and maps are recorded.
             for _, channel, message, told in reader.iter_decoded_messages(["/shelfscan/bay_scan", "/shelfscan/stock_map"]):
                 if channel.topic.endswith("bay_scan"):
                     scanned.setdefault(told.capture_id, message.log_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, time, timezone, tzinfo
 from pathlib import Path
@@ -235,24 +236,37 @@ def gallery_cache(bundle: Bundle, config: Config) -> GalleryCache:
     return GalleryCache(config.recognition.cache or default_folder(), bundle.root, bundle.gallery)
 
 
-def prepare_gallery(bundle: Bundle, config: Config, report: Callable[[str, float], None]) -> None:
-    """Work out what close looks need of the gallery with all cores, unless it is kept from before."""
+def prepare_gallery(
+    bundle: Bundle, config: Config, report: Callable[[str, float], None], tell: Callable[[str], None] = lambda line: None
+) -> None:
+    """Work out what close looks need of the gallery with all cores, unless it is kept from before or nothing can be kept."""
+    if config.recognition.verify == "never":
+        return
     cache = gallery_cache(bundle, config)
-    if config.recognition.verify != "never" and not cache.complete():
+    if cache.complete():
+        return
+    if cache.writable():
         cache.fill(load_references(bundle), report)
+    else:
+        tell(f"{cache.file.parent} cannot be written (recognition.cache): the first captures will take longer")
 
 
 def _robots_recogniser(bundle: Bundle, config: Config) -> Recogniser:
     """The recogniser of a bundle's gallery, with what is kept of it from before."""
     from shelfscan.perception.recognise import AS_IS, Gallery, Recogniser, Verify
 
-    embedder = make_embedder(config)
-    gallery, verify = Gallery.build(embedder, load_references(bundle), AS_IS), Verify(config.recognition.verify)
-    if verify is Verify.NEVER:
+    verify, embedder = Verify(config.recognition.verify), make_embedder(config)
+    cache = gallery_cache(bundle, config) if verify is not Verify.NEVER else None
+    gallery = Gallery.build(embedder, load_references(bundle), AS_IS)
+    if cache is None:
         return Recogniser(embedder, gallery, verify=verify, hurried=True)
-    cache = gallery_cache(bundle, config)
     cache.load(gallery.details)
-    return Recogniser(embedder, gallery, verify=verify, hurried=True, prepared=lambda: cache.save(gallery.details))
+
+    def keep() -> None:
+        # Hundreds of megabytes: captures don't wait for the disk.
+        threading.Thread(target=cache.save, args=(gallery.details,), name="gallery", daemon=True).start()
+
+    return Recogniser(embedder, gallery, verify=verify, hurried=True, prepared=keep)
 
 
 def make_pipeline(bundle: Bundle, config: Config, at_once: int | None = None) -> ScanPipeline:

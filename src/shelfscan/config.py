@@ -42,7 +42,7 @@ class EmbedderConfig(_Section):
 class ProcessingConfig(_Section):
     """How a capture is worked on. ``heads_at_once``: camera heads that are looked at at the same time, a core for each."""
 
-    heads_at_once: int = Field(default=2, ge=1, le=64)
+    heads_at_once: int = Field(default=2, ge=1, le=8)
 
 
 class RecognitionConfig(_Section):

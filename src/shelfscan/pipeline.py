@@ -116,6 +116,11 @@ class ScanPipeline:
         """What finds the boxes."""
         return self._detector
 
+    def close(self) -> None:
+        """End what works on heads; nothing is processed any more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
     def prepare(self) -> Iterator[None]:
         """What the first captures would have to wait for, step by step: whoever has nothing else to do takes one more.
 

@@ -12,7 +12,7 @@ import pytest
 from fakes.packages import families
 
 from shelfscan.adapters import gallery_cache
-from shelfscan.adapters.gallery_cache import KEPT, GalleryCache
+from shelfscan.adapters.gallery_cache import KEPT, PREFIX, GalleryCache
 from shelfscan.adapters.pictures import read_picture
 from shelfscan.model.imaging import Rgb
 from shelfscan.perception.recognise import Detail, details_of
@@ -127,9 +127,53 @@ def test_the_stores_used_last_are_kept(tmp_path: Path) -> None:
     assert [c.complete() for c in made] == [True, *[False] * 2, *[True] * (KEPT - 1)]
 
 
+def test_what_others_keep_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    mine = tmp_path / "cache" / "embeddings.npz"
+    mine.write_bytes(b"not ours")
+    os.utime(mine, (1, 1))
+    left = tmp_path / "cache" / f".{PREFIX}abc"
+    left.write_bytes(b"of a writer that was killed")
+    os.utime(left, (1, 1))
+    gallery = gallery_of(tmp_path, PACKS[:2])
+    for n in range(KEPT + 1):
+        GalleryCache(tmp_path / "cache", tmp_path / f"store{n}", gallery).fill(pictures_of(gallery), said)
+    assert mine.read_bytes() == b"not ours" and not left.exists()
+    assert len(list(mine.parent.glob(f"{PREFIX}*"))) == KEPT
+
+
+def test_what_an_interrupt_leaves_is_kept(tmp_path: Path) -> None:
+    gallery = gallery_of(tmp_path)
+
+    def interrupted(_: str, share: float) -> None:
+        if share >= 0.5:
+            raise KeyboardInterrupt
+
+    cache = GalleryCache(tmp_path / "cache", tmp_path, gallery)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill(pictures_of(gallery), interrupted)
+    found = details(gallery)
+    cache.load(found)
+    assert sum(d.known for d in found) >= 3
+    assert all(same(a, b) for a, b in zip(found, details(gallery), strict=True))
+
+
+def test_a_picture_that_is_replaced_meanwhile_is_not_taken_for_the_new_one(tmp_path: Path) -> None:
+    gallery = gallery_of(tmp_path)
+    cache = GalleryCache(tmp_path / "cache", tmp_path, gallery)
+    pictures = pictures_of(gallery)
+    gallery["S0"][0].write_bytes(gallery["S1"][1].read_bytes())
+    cache.fill(pictures, said)
+    again, found = GalleryCache(tmp_path / "cache", tmp_path, gallery), details(gallery)
+    again.load(found)
+    assert not again.complete()
+    assert all(same(a, b) for a, b in zip(found, details(gallery), strict=True))
+
+
 def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     gallery = gallery_of(tmp_path)
     (tmp_path / "cache").write_text("a file where the folder should be")
     cache = GalleryCache(tmp_path / "cache", tmp_path, gallery)
+    assert not cache.writable() and GalleryCache(tmp_path / "other", tmp_path, gallery).writable()
     cache.fill(pictures_of(gallery), said)
     assert not cache.complete()

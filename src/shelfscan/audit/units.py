@@ -227,4 +227,6 @@ def _binomial(n: int, p: float) -> Pmf:
     k = np.arange(n + 1)
     out = np.array([math.comb(n, int(i)) for i in k], np.float64) * p**k * (1 - p) ** (n - k)
     out[0] = 0.0
-    return np.asarray(out / out.sum())
+    pmf = np.asarray(out / out.sum())
+    pmf.setflags(write=False)
+    return pmf

@@ -39,6 +39,7 @@ START_SHARE = 0.05
 @dataclass
 class _Times:
     began: float = field(default_factory=time.monotonic)
+    gallery_s: float = 0.0
     ready_s: float = 0.0
     mission_s: float = 0.0
     sync_s: float = 0.0
@@ -72,22 +73,24 @@ def run_live(
     shell = "".join(f"export {name}={shlex.quote(env[name])}\n" for name in wanted if name in env)
     write_atomic(run_dir / "ros.env", shell.encode())
     tell(f"ROS_DOMAIN_ID={env.get('ROS_DOMAIN_ID', '0')}; to listen: source {run_dir / 'ros.env'}")
-    prepare_gallery(bundle, config, lambda text, share: report(text, 0.5 * START_SHARE * share))
-    ledger = open_ledger(run_dir, bundle.store.site, config)
     times = _Times()
+    ledger: Ledger | None = None
     try:
+        prepare_gallery(bundle, config, lambda text, _: report(text, 0.0), tell)
+        times.gallery_s = time.monotonic() - times.began
+        ledger = open_ledger(run_dir, bundle.store.site, config)
         with Supervisor(_children(bundle, config, run_dir, faults_file), env=env, log_dir=run_dir / "logs", tell=tell) as nodes:
             _wait_ready(nodes, config, report)
-            times.ready_s = time.monotonic() - times.began
+            times.ready_s = time.monotonic() - times.began - times.gallery_s
             # ROS is imported here, after its environment is set.
             from shelfscan.ros.client import MissionClient
 
             with MissionClient() as client:
                 _order(client, ledger, nodes, mission_id, resume=resume, aisles=aisles, bins=bins)
             progress = _follow(ledger, nodes, config, mission_id, report)
-            times.mission_s = time.monotonic() - times.began - times.ready_s
+            times.mission_s = time.monotonic() - times.began - times.gallery_s - times.ready_s
             sync = _sync(ledger, nodes, config, mission_id, report)
-            times.sync_s = time.monotonic() - times.began - times.ready_s - times.mission_s
+            times.sync_s = time.monotonic() - times.began - times.gallery_s - times.ready_s - times.mission_s
             restarts = {s.name: s.restarts for s in nodes.statuses() if s.restarts}
             report("writing the run folder", 1.0)
             outcome = finish_run(
@@ -101,6 +104,7 @@ def run_live(
                 seconds=time.monotonic() - times.began,
                 mode="ros",
                 timings={
+                    "gallery_s": round(times.gallery_s, 2),
                     "ready_s": round(times.ready_s, 2),
                     "mission_s": round(times.mission_s, 2),
                     "sync_s": round(times.sync_s, 2),
@@ -113,7 +117,8 @@ def run_live(
             report("stopping the nodes", 1.0)
         return outcome
     finally:
-        ledger.close()
+        if ledger is not None:
+            ledger.close()
         if own_domain and domain is not None:
             release_domain(domain)
 

@@ -25,7 +25,7 @@ NEAREST_M = 0.25
 BLOCK_PX = 5
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _matcher(thread: int, least: int, count: int) -> cv2.StereoSGBM:
     """A matcher of its own for each thread: it computes in buffers that it keeps."""
     # Neither uniqueness nor left-right check: both would turn a bare surface into a hole.

@@ -20,7 +20,7 @@ TEXTURE_OVER_NOISE = 1.6
 TEXTURE_LEAST = 4.0
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _matcher(thread: int, least: int, count: int) -> cv2.StereoSGBM:
     """A matcher of its own for each thread: it computes in buffers that it keeps."""
     return cv2.StereoSGBM.create(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -44,6 +45,7 @@ class PerceptionNode(ShelfscanNode):
         self._done: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
         self._begun: dict[str, int] = {}
+        self._halting = threading.Event()
         for stored in self._ledger.read(kinds=("bay_scan", "scan.begun")):
             self._note(stored.event)
         self._scans = self.create_publisher(BayScan, "bay_scan", qos.stream())
@@ -51,11 +53,13 @@ class PerceptionNode(ShelfscanNode):
         self._pipeline = make_pipeline(bundle, self.load_settings())
 
     def begin(self) -> None:
+        self._halting.clear()
         self._worker = self.start_thread(self._work, "perception worker")
         self._frames = self.create_subscription(HeadFrame, "frames", self._on_frame, qos.frames(self._heads))
         self.report(Level.OK, "waiting for captures")
 
     def halt(self) -> None:
+        self._halting.set()
         self.destroy_subscription(self._frames)
         try:
             # What still waits is taken up by the next start, so the worker need not finish it.
@@ -67,6 +71,7 @@ class PerceptionNode(ShelfscanNode):
         self._worker.join(timeout=5.0)
 
     def release(self) -> None:
+        self._pipeline.close()
         self._ledger.close()
         self.destroy_publisher(self._scans)
 
@@ -96,6 +101,9 @@ class PerceptionNode(ShelfscanNode):
                 self._append("scan.begun", bundle, number=self._begun.get(_scan_key(bundle), 0) + 1)
                 result = self._pipeline.process(bundle)
             except Exception as e:  # noqa: BLE001 - one capture that cannot be processed must not stop the others
+                if self._halting.is_set():
+                    # What it works with is gone; the next start takes the capture up.
+                    return
                 self._failed_scan(bundle, e)
                 continue
             write_evidence(self.run_dir, result.evidence)

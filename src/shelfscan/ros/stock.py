@@ -53,8 +53,9 @@ class StockNode(ShelfscanNode):
 
     def begin(self) -> None:
         self._stop.clear()
+        self._news.set()
         # A scan is in the ledger before it is published: there is no need to wait until the ledger is looked at again.
-        self._scans = self.create_subscription(BayScan, "bay_scan", lambda _: self._news.set(), qos.stream())
+        self._scans = self.create_subscription(BayScan, "bay_scan", lambda _: self._news.set(), qos.stream(), raw=True)
         self._worker = self.start_thread(self._follow, "stock worker")
         self.report(Level.OK, "following the ledger")
 
@@ -72,6 +73,8 @@ class StockNode(ShelfscanNode):
         while not self._stop.wait(rest_s):
             self._news.wait(POLL_S)
             self._news.clear()
+            if self._stop.is_set():
+                break
             rest_s = 0.0
             if not self._follower.poll():
                 continue
