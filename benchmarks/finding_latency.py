@@ -100,10 +100,23 @@ def summary(waits: Sequence[Wait]) -> dict[str, Any]:
     }
 
 
+def of_captures(
+    maps: Sequence[int], captured: Mapping[str, tuple[int, frozenset[str]]], scanned: Mapping[str, int]
+) -> list[tuple[str, float]]:
+    """Captures in order of time, each with the seconds until the first map that has its scan; without those that have none."""
+    out = []
+    for capture, (taken, _) in sorted(captured.items(), key=lambda c: c[1][0]):
+        later = bisect_left(maps, scanned[capture]) if capture in scanned else len(maps)
+        if later < len(maps):
+            out.append((capture, (maps[later] - taken) / NS))
+    return out
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--captures", action="store_true", help="every capture's own wait instead of the findings'")
     args = parser.parse_args()
     ledger = SqliteLedger(args.run / "ledger.sqlite")
     bins_of: dict[str, frozenset[str]] = {}
@@ -127,7 +140,12 @@ def main() -> None:
                     scanned.setdefault(told.capture_id, message.log_time)
                 else:
                     maps.append((message.log_time, [(x, b.bin_id) for b in told.bins for x in b.findings]))
-    waits = waits_of(sorted(maps, key=lambda m: m[0]), captured, scanned)
+    maps.sort(key=lambda m: m[0])
+    if args.captures:
+        for capture, seconds in of_captures([at for at, _ in maps], captured, scanned):
+            print(f"{capture.rpartition('-')[0]} {seconds:.1f} s")
+        return
+    waits = waits_of(maps, captured, scanned)
     if not waits:
         raise SystemExit("no finding in the recording")
     print(json.dumps(summary(waits), indent=2))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, time, timezone, tzinfo
 from pathlib import Path
@@ -213,13 +212,23 @@ def _people_net(config: Config) -> PeopleFinder:
 
 
 def make_recogniser(
-    config: Config, embedder: Embedder, references: Mapping[str, Sequence[Rgb]], *, hurried: bool = False
+    config: Config,
+    embedder: Embedder,
+    references: Mapping[str, Sequence[Rgb]],
+    *,
+    hurried: bool = False,
+    cache: GalleryCache | None = None,
 ) -> Recogniser:
-    """A recogniser that knows the given reference pictures; ``hurried``: a robot's, which has many crops to name."""
+    """A recogniser that knows the given reference pictures; ``hurried``: a robot's, which has many crops to name; ``cache``:
+    where what close looks know of these pictures is kept."""
     from shelfscan.perception.recognise import AS_IS, INSETS, Gallery, Recogniser, Verify
 
     gallery = Gallery.build(embedder, references, AS_IS if hurried else INSETS)
-    return Recogniser(embedder, gallery, verify=Verify(config.recognition.verify), hurried=hurried)
+    verify = Verify(config.recognition.verify)
+    if cache is None:
+        return Recogniser(embedder, gallery, verify=verify, hurried=hurried)
+    cache.load(gallery.details)
+    return Recogniser(embedder, gallery, verify=verify, hurried=hurried, prepared=lambda: cache.save_beside(gallery.details))
 
 
 def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:
@@ -229,10 +238,12 @@ def load_references(bundle: Bundle) -> dict[str, list[Rgb]]:
     return {sku: [read_picture(p) for p in paths] for sku, paths in bundle.gallery.items()}
 
 
-def gallery_cache(bundle: Bundle, config: Config) -> GalleryCache:
-    """Where what close looks know of the bundle's gallery is kept."""
+def gallery_cache(bundle: Bundle, config: Config) -> GalleryCache | None:
+    """Where what close looks know of the bundle's gallery is kept; None where nothing is looked at closely."""
     from shelfscan.adapters.gallery_cache import GalleryCache, default_folder
 
+    if config.recognition.verify == "never":
+        return None
     return GalleryCache(config.recognition.cache or default_folder(), bundle.root, bundle.gallery)
 
 
@@ -240,33 +251,13 @@ def prepare_gallery(
     bundle: Bundle, config: Config, report: Callable[[str, float], None], tell: Callable[[str], None] = lambda line: None
 ) -> None:
     """Work out what close looks need of the gallery with all cores, unless it is kept from before or nothing can be kept."""
-    if config.recognition.verify == "never":
-        return
     cache = gallery_cache(bundle, config)
-    if cache.complete():
+    if cache is None or cache.complete():
         return
     if cache.writable():
         cache.fill(load_references(bundle), report)
     else:
         tell(f"{cache.file.parent} cannot be written (recognition.cache): the first captures will take longer")
-
-
-def _robots_recogniser(bundle: Bundle, config: Config) -> Recogniser:
-    """The recogniser of a bundle's gallery, with what is kept of it from before."""
-    from shelfscan.perception.recognise import AS_IS, Gallery, Recogniser, Verify
-
-    verify, embedder = Verify(config.recognition.verify), make_embedder(config)
-    cache = gallery_cache(bundle, config) if verify is not Verify.NEVER else None
-    gallery = Gallery.build(embedder, load_references(bundle), AS_IS)
-    if cache is None:
-        return Recogniser(embedder, gallery, verify=verify, hurried=True)
-    cache.load(gallery.details)
-
-    def keep() -> None:
-        # Hundreds of megabytes: captures don't wait for the disk.
-        threading.Thread(target=cache.save, args=(gallery.details,), name="gallery", daemon=True).start()
-
-    return Recogniser(embedder, gallery, verify=verify, hurried=True, prepared=keep)
 
 
 def make_pipeline(bundle: Bundle, config: Config, at_once: int | None = None) -> ScanPipeline:
@@ -276,7 +267,9 @@ def make_pipeline(bundle: Bundle, config: Config, at_once: int | None = None) ->
     """
     from shelfscan.pipeline import ScanPipeline
 
-    recogniser = _robots_recogniser(bundle, config)
+    # Before the pictures are read: its checksums are of these.
+    cache = gallery_cache(bundle, config)
+    recogniser = make_recogniser(config, make_embedder(config), load_references(bundle), hurried=True, cache=cache)
     tag_reader = make_tag_reader(config, bundle.catalogue)
     store, catalogue, planogram = bundle.store, bundle.catalogue, bundle.planogram
     detector = make_detector(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.finding_latency import NS, summary, waits_of
+from benchmarks.finding_latency import NS, of_captures, summary, waits_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +44,10 @@ def test_the_parts_are_the_whole(ats: list[float]) -> None:
     assert told["findings"] == sum(k["findings"] for k in told["types"].values()) == len(ats)
     assert told["within_3_s"] == pytest.approx(sum(at <= 23 for at in ats) / len(ats), abs=1e-3)
     assert told["waited_for_others"] == sum(w.others_s > 0 for w in waits)
+
+
+def test_a_capture_waits_for_the_first_map_that_has_its_scan() -> None:
+    # c3 was scanned after the last map, c4 never.
+    captured = {**CAPTURED, "c3": (ns(30), frozenset({"B"})), "c4": (ns(5), frozenset({"B"}))}
+    scanned = {**SCANNED, "c3": ns(50)}
+    assert of_captures([ns(11), ns(12), ns(22)], captured, scanned) == [("c1", 2.0), ("c2", 2.0)]

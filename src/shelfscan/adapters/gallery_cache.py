@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +133,10 @@ class GalleryCache:
         except OSError:
             if name:
                 Path(name).unlink(missing_ok=True)
+
+    def save_beside(self, details: Sequence[Detail]) -> None:
+        """`save` in a thread of its own: it may be hundreds of megabytes, and captures don't wait for the disk."""
+        threading.Thread(target=self.save, args=(details,), name="gallery cache", daemon=True).start()
 
     def _tidy(self) -> None:
         """Remove galleries that were not used for long, and what was left of writers that were killed."""
