@@ -12,8 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before any test module imports numpy, OpenCV or MuJoCo.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
-# What tests keep of their stores' galleries takes no place away from the user's.
-os.environ["XDG_CACHE_HOME"] = str(ROOT / ".cache" / "tests")
+# What tests keep of their stores' galleries takes no place away from the user's. The folder has to be there: the software
+# renderer keeps its shaders below it, and says so on standard error where it cannot.
+_CACHE = ROOT / ".cache" / "tests"
+_CACHE.mkdir(parents=True, exist_ok=True)
+os.environ["XDG_CACHE_HOME"] = str(_CACHE)
 
 
 @pytest.fixture(scope="session")
