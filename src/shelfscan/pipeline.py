@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from itertools import chain, islice
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfscan.errors import SensorError
 from shelfscan.model.catalogue import Catalogue
-from shelfscan.model.detections import DetectionClass, Detections
+from shelfscan.model.detections import Candidate, Detections
 from shelfscan.model.geometry import apply, inverse
 from shelfscan.model.imaging import FrameBundle, HeadFrame, Rgb
 from shelfscan.model.planogram import Planogram
 from shelfscan.model.scan import Alignment, BayScan, BinCoverage, FrontGrid, Observation, PlaceCheck, TagReading, TopLook
 from shelfscan.model.store import BinPlace, Store, on_shelves
 from shelfscan.perception.align import align_along, align_plane, doubt
-from shelfscan.perception.coverage import fronts_seen, share, to_bits
+from shelfscan.perception.coverage import FrontSeen, fronts_seen, share, to_bits
 from shelfscan.perception.evidence import front_picture
 from shelfscan.perception.fronts import front_grid
-from shelfscan.perception.hidden import Hidden, cells_of, hidden_of
-from shelfscan.perception.localise import FaceView, box_depth, rounded, view_of
-from shelfscan.perception.looks import HIDDEN_SHARE
-from shelfscan.perception.place_checks import DateReader, PlaceChecker
+from shelfscan.perception.head_frames import hidden_in, picture_of, unusable
+from shelfscan.perception.localise import FaceView, rounded, view_of
+from shelfscan.perception.place_checks import DateReader, PlaceChecker, Planned
+from shelfscan.perception.products import Placed, placed_products
 from shelfscan.perception.quality import measures
-from shelfscan.perception.recognise import Recogniser
+from shelfscan.perception.recognise import Look, Recogniser
 from shelfscan.perception.stage import Stage
 from shelfscan.perception.tag_looks import read_tags, tag_points
 from shelfscan.perception.tops import top_looks
-from shelfscan.perception.upright import upright_size
 from shelfscan.ports import Detector, TagReader, TagText
 
-#: Boxes this near to the picture's border are cut; another view has them whole.
-CUT_PX = 4.0
-#: Products stand at most so far before and behind the front plane.
-FRONT_SLACK_M = 0.06
 MIN_VALID_DEPTH = 0.08
 #: A picture is evidence when it shows at least this share of a bin's front.
 EVIDENCE_SHARE = 0.3
 #: A picture of nothing, to begin with.
 BLANK_PX = (1296, 972)
 
-A = TypeVar("A")
 B = TypeVar("B")
 
 
@@ -64,13 +56,12 @@ class _HeadLook:
 
 @dataclass(frozen=True)
 class _Front:
-    """What one head shows of a face whose place is known."""
+    """What one head shows of a face whose place is known; what stands at planned places is held against the gallery."""
 
-    tags: list[TagReading]
     grid: FrontGrid
     tops: list[TopLook]
-    checks: list[PlaceCheck]
-    evidence: dict[str, bytes]
+    planned: list[Planned]
+    seen: list[FrontSeen]
 
 
 @dataclass(frozen=True)
@@ -84,8 +75,8 @@ class ScanResult:
 class ScanPipeline:
     """Depth, detection, recognition, localisation of one capture. Stateless: the same bundle gives the same scan.
 
-    ``at_once``: so many heads of a capture are looked at at the same time, a core for each; the scan is the same. What is
-    asked here (detector, tag reader, dates) is asked by one of them at a time.
+    ``at_once``: so many heads of a capture, or products that they show, are looked at at the same time, a core for each; the
+    scan is the same. What is asked here (detector, tag reader, dates) is asked by one of them at a time.
     """
 
     def __init__(
@@ -156,25 +147,32 @@ class ScanPipeline:
                 else:
                     of_face.setdefault(look.view.gondola.gondola_id, []).append(look)
             for gondola_id, looks in of_face.items():
-                alignment, seen, problem = self._aligned(bundle, gondola_id, looks, stage)
+                alignment, products, problem = self._aligned(bundle, gondola_id, looks, stage)
                 if problem:
                     # Whatever it shows would be counted in the wrong place.
                     warnings.append(f"{gondola_id}: {problem}")
                     continue
                 alignments.append(alignment)
-                observations += seen
+                observations += products
                 places = on_shelves(self._places.get(gondola_id, []), dict(alignment.shelves))
                 T_face_base = alignment.matrix() @ inverse(looks[0].view.T_map_face) @ bundle.T_map_base
                 moved = [replace(x, view=x.view.moved(alignment.matrix())) for x in looks]
-                found = self._each(partial(self._front, bundle, places, stage), moved)
-                for look, front in zip(moved, found, strict=True):
-                    tags += front.tags
+                # One task for all tags: they wait for the same reader.
+                texts = self._begun(partial(self._read, moved, stage))
+                found = self._each(partial(self._front, T_face_base, places, stage), moved)
+                named = self._named([[(p.held, {p.sku}) for p in front.planned] for front in found], "check", stage)
+                judge = partial(self._checker.judge, bundle, stage=stage)
+                judged = self._each(judge, [x.view.head.name for x in moved], [f.planned for f in found], named)
+                for front, (of_places, differing) in zip(found, judged, strict=True):
                     fronts.append(front.grid)
                     tops += front.tops
-                    checks += front.checks
-                    evidence |= front.evidence
-                    with stage("cover"):
-                        _cover(bundle.capture_id, look.view, look.picture, T_face_base, places, coverage, evidence)
+                    checks += of_places
+                    evidence |= differing
+                tags += texts()
+                with stage("cover"):
+                    shown = [(look, seen) for look, front in zip(moved, found, strict=True) for seen in front.seen]
+                    pictures = _cover(bundle.capture_id, shown, coverage)
+                evidence |= zip(pictures, self._each(partial(_front_picture, stage), pictures.values()), strict=True)
         bays = sorted({self._store.places[b].bay_id for b in coverage})
         scan = BayScan(
             bundle.mission_id,
@@ -194,20 +192,37 @@ class ScanPipeline:
         )
         return ScanResult(scan, evidence)
 
-    def _each(self, work: Callable[[A], B], things: Iterable[A]) -> list[B]:
-        """Work on each thing, several at once where that is wanted, and what came out in the things' order."""
+    def _each(self, work: Callable[..., B], *things: Iterable[Any]) -> list[B]:
+        """Work on each thing as `map` does, several at once where that is wanted; what came out, in the things' order."""
         if self._pool is None:
-            return [work(thing) for thing in things]
-        return list(self._pool.map(work, things))
+            return [work(*of_one) for of_one in zip(*things, strict=True)]
+        return list(self._pool.map(work, *things))
+
+    def _begun(self, work: Callable[[], B]) -> Callable[[], B]:
+        """Begin some work beside what follows, where that is wanted; what waits for it and says what came out."""
+        return work if self._pool is None else self._pool.submit(work).result
+
+    def _named(
+        self, held: Sequence[Sequence[tuple[Look, Collection[str]]]], name: str, stage: Stage
+    ) -> list[list[tuple[Candidate, ...]]]:
+        """The names of what each head shows. By crop, not by head: the last one working would work alone."""
+
+        def candidates(look: Look, also: Collection[str]) -> tuple[Candidate, ...]:
+            with stage(name):
+                return look.candidates(also)
+
+        crops = [crop for of_head in held for crop in of_head]
+        found = iter(self._each(candidates, [look for look, _ in crops], [also for _, also in crops]))
+        return [list(islice(found, len(of_head))) for of_head in held]
 
     def _look(self, bundle: FrameBundle, stage: Stage, frame: HeadFrame) -> tuple[_HeadLook | None, dict[str, float], str]:
         """One head's picture, depth and boxes with the believed pose, or none; its quality; why it cannot be used."""
         name = frame.head.name
         quality: dict[str, float] = {}
-        hidden, problem = _hidden(frame)
-        problem = problem or _unusable(frame)
+        hidden, problem = hidden_in(frame)
+        problem = problem or unusable(frame)
         with stage("decode"):
-            picture = None if problem else _decode(frame)
+            picture = None if problem else picture_of(frame)
         if picture is None:
             return None, quality, f"{name}: {problem or 'the RGB picture cannot be decoded'}"
         with stage("depth"):
@@ -227,16 +242,21 @@ class ScanPipeline:
             quality |= {f"{name}.{what}": value for what, value in measures(frame, picture, view.hidden).items()}
         return _HeadLook(view, picture, found), quality, ""
 
-    def _front(self, bundle: FrameBundle, places: Sequence[BinPlace], stage: Stage, look: _HeadLook) -> _Front:
-        """Tags, depth of the front, what is behind it and what stands at planned places, as one head shows them."""
+    def _front(self, T_face_base: NDArray[np.float64], places: Sequence[BinPlace], stage: Stage, look: _HeadLook) -> _Front:
+        """Depth of the front, what is behind it and what stands at planned places, as one head shows them."""
         view, picture = look.view, look.picture
-        with stage("tags"):
-            tags = read_tags(view, picture, look.found, self._tag_text)
         with stage("front"):
             grid = front_grid(view)
         with stage("behind"):
             tops = top_looks(view, picture, grid, places, self._planogram, self._catalogue)
-        return _Front(tags, grid, list(tops), *self._checker.check(bundle, view, picture, grid, places, stage))
+        planned = self._checker.planned(view, picture, grid, places, stage)
+        with stage("cover"):
+            seen = fronts_seen(view, T_face_base, places)
+        return _Front(grid, list(tops), planned, seen)
+
+    def _read(self, looks: Sequence[_HeadLook], stage: Stage) -> list[TagReading]:
+        with stage("tags"):
+            return [tag for x in looks for tag in read_tags(x.view, x.picture, x.found, self._tag_text)]
 
     def _tag_text(self, crop: Rgb) -> TagText:
         if self._tags is None:
@@ -257,61 +277,27 @@ class ScanPipeline:
         if problem:
             return plane, [], problem
         T = plane.matrix()
-        of_head = self._each(lambda x: self._products(bundle, x.view.moved(T), x.picture, x.found, stage), looks)
-        seen = [o for products in of_head for o in products]
+        of_head = self._each(partial(self._products, bundle, stage, T), looks)
+        named = self._named([[(p.held, p.near) for p in products] for products in of_head], "recognise", stage)
+        seen = [
+            replace(p.observation, candidates=candidates)
+            for p, candidates in zip(chain.from_iterable(of_head), chain.from_iterable(named), strict=True)
+        ]
         with stage("align"):
             alignment = align_along(plane, seen, places, self._planogram, self._catalogue)
         return alignment, [_shifted(o, alignment.dx_m, looks[0].view.T_map_face) for o in seen], ""
 
-    def _products(
-        self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections, stage: Stage
-    ) -> list[Observation]:
+    def _products(self, bundle: FrameBundle, stage: Stage, T: NDArray[np.float64], look: _HeadLook) -> list[Placed]:
+        """The products of one head, held against the gallery; ``T`` corrects its view."""
+        view = look.view.moved(T)
         with stage("place"):
-            placed = self._placed(bundle, view, picture, found)
+            near = partial(self._planned_near, view.gondola.gondola_id)
+            found = placed_products(bundle.capture_id, view, look.picture, look.found, near)
         with stage("recognise"):
-            named = self._recogniser.recognise([c for _, c, _ in placed], [near for _, _, near in placed])
-        return [replace(o, candidates=candidates) for (o, _, _), candidates in zip(placed, named, strict=True)]
+            held = list(self._recogniser.looks([crop for _, crop, _ in found]))
+        return [Placed(o, of_crop, skus) for (o, _, skus), of_crop in zip(found, held, strict=True)]
 
-    def _placed(
-        self, bundle: FrameBundle, view: FaceView, picture: Rgb, found: Detections
-    ) -> list[tuple[Observation, Rgb, set[str]]]:
-        """Products without names yet, each with its picture and the SKUs planned near it."""
-        w, h = upright_size(view.head.rgb)
-        products = found.of(DetectionClass.PRODUCT)
-        placed: list[tuple[Observation, Rgb, set[str]]] = []
-        focal = view.head.rgb.intrinsics.fx_px
-        for n, (box, score) in enumerate(zip(products.boxes_px.tolist(), products.scores.tolist(), strict=True)):
-            x0, y0, x1, y1 = (float(v) for v in box)
-            if x0 < CUT_PX or y0 < CUT_PX or x1 > w - CUT_PX or y1 > h - CUT_PX:
-                continue
-            if view.hidden_share((x0, y0, x1, y1)) > HIDDEN_SHARE:
-                continue
-            depth, sure = box_depth(view.depth, (x0, y0, x1, y1))
-            if not math.isfinite(depth):
-                continue
-            p = view.to_face(((x0 + x1) / 2, (y0 + y1) / 2), depth)
-            if not -FRONT_SLACK_M <= p[1] <= view.gondola.depth_m or not -0.1 <= p[0] <= view.gondola.length_m + 0.1:
-                continue
-            on_map = apply(view.T_map_face, p)
-            ray = p - view.eye_face_m
-            angle = math.acos(float(np.clip(ray[1] / np.linalg.norm(ray), -1.0, 1.0)))
-            observation = Observation(
-                observation_id=f"{bundle.capture_id}/{view.head.name}/{n}",
-                head=view.head.name,
-                gondola_id=view.gondola.gondola_id,
-                box_px=(round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)),
-                score=round(score, 4),
-                position_map_m=rounded(on_map),
-                face_m=rounded(p),
-                size_m=(round((x1 - x0) * depth / focal, 4), round((y1 - y0) * depth / focal, 4)),
-                depth_confidence=round(sure, 3),
-                view_angle_rad=round(angle, 4),
-            )
-            crop = picture[int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)]
-            placed.append((observation, crop, self._planned_near(view.gondola.gondola_id, p)))
-        return placed
-
-    def _planned_near(self, gondola_id: str, p: np.ndarray) -> set[str]:
+    def _planned_near(self, gondola_id: str, p: NDArray[np.float64]) -> set[str]:
         """SKUs planned within reach of a place: their similarity is wanted even when others look more alike."""
         return {
             self._planogram[b.bin_id].sku
@@ -327,59 +313,27 @@ def _shifted(o: Observation, dx_m: float, T_map_face: NDArray[np.float64]) -> Ob
 
 
 def _cover(
-    capture_id: str,
-    view: FaceView,
-    picture: Rgb,
-    T_face_base: NDArray[np.float64],
-    places: Sequence[BinPlace],
-    coverage: dict[str, BinCoverage],
-    evidence: dict[str, bytes],
-) -> None:
-    """Take in which fronts a head saw, and its pictures of them."""
-    for front in fronts_seen(view, T_face_base, places):
+    capture_id: str, shown: Iterable[tuple[_HeadLook, FrontSeen]], coverage: dict[str, BinCoverage]
+) -> dict[str, tuple[_HeadLook, FrontSeen]]:
+    """Take in which fronts the heads saw; what is to be pictured as evidence, by name."""
+    pictures: dict[str, tuple[_HeadLook, FrontSeen]] = {}
+    for look, front in shown:
         bin_id = front.place.bin_id
         before = coverage.get(bin_id, BinCoverage(bin_id, 0, 0))
         seen = to_bits(front.seen)
         name = before.evidence
         if share(seen) > max(EVIDENCE_SHARE, share(before.seen)):
             # The picture of the head that shows most of the front; a wide bin's whole front is in none.
-            evidence.pop(name, None)
-            name = f"{bin_id}/{capture_id}-{view.head.name}.jpg"
-            evidence[name] = front_picture(view, front, picture)
+            pictures.pop(name, None)
+            name = f"{bin_id}/{capture_id}-{look.view.head.name}.jpg"
+            pictures[name] = (look, front)
         coverage[bin_id] = BinCoverage(
             bin_id, before.seen | seen, (before.blocked | to_bits(front.blocked)) & ~(before.seen | seen), name
         )
+    return pictures
 
 
-def _hidden(frame: HeadFrame) -> tuple[Hidden | None, str]:
-    """What was made unreadable of a frame, and why that cannot be told, or an empty text."""
-    try:
-        hidden = hidden_of(frame.rgb_jpeg)
-    except SensorError as e:
-        return None, str(e)
-    left, rgb = (cells_of(i.height_px, i.width_px) for i in (frame.head.left.intrinsics, frame.head.rgb.intrinsics))
-    if hidden is not None and (hidden.left.shape, hidden.right.shape, hidden.rgb.shape) != (left, left, rgb):
-        return None, "what is hidden in the pictures is noted for other sizes"
-    return hidden, ""
-
-
-def _unusable(frame: HeadFrame) -> str:
-    """Why a head's pictures cannot be used, or an empty text."""
-    i = frame.head.left.intrinsics
-    for side, picture in (("left", frame.left), ("right", frame.right)):
-        if picture.shape != (i.height_px, i.width_px):
-            return f"{side} picture is {picture.shape}, expected {(i.height_px, i.width_px)}"
-        if int(picture.max(initial=0)) < 12:
-            return f"{side} picture is black"
-    return ""
-
-
-def _decode(frame: HeadFrame) -> Rgb | None:
-    """The upright RGB picture, or None when its bytes are no picture of the camera's size."""
-    if not frame.rgb_jpeg:
-        return None
-    bgr = cv2.imdecode(np.frombuffer(frame.rgb_jpeg, np.uint8), cv2.IMREAD_COLOR)
-    i = frame.head.rgb.intrinsics
-    if bgr is None or bgr.shape[:2] != (i.height_px, i.width_px):
-        return None
-    return np.ascontiguousarray(np.rot90(bgr[..., ::-1], frame.head.rgb.upright_turns))
+def _front_picture(stage: Stage, shown: tuple[_HeadLook, FrontSeen]) -> bytes:
+    look, front = shown
+    with stage("cover"):
+        return front_picture(look.view, front, look.picture)

@@ -48,8 +48,10 @@ def letterbox(picture: Rgb, scale: float) -> tuple[Floats, Letterbox]:
         )
     full = np.full((-(-new_h // MULTIPLE) * MULTIPLE, -(-new_w // MULTIPLE) * MULTIPLE, 3), 114, np.uint8)
     full[:new_h, :new_w] = picture
-    blob = cv2.dnn.blobFromImage(full, 1.0 / 255.0)
-    return np.asarray(blob, np.float32), Letterbox(scale, w, h)
+    blob = np.empty((1, 3, *full.shape[:2]), np.float32)
+    for channel, plane in enumerate(cv2.split(full)):
+        np.multiply(plane, np.float32(1.0 / 255.0), out=blob[0, channel])
+    return blob, Letterbox(scale, w, h)
 
 
 @lru_cache(maxsize=8)

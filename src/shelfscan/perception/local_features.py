@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -35,9 +36,13 @@ FIT_PX, LOOSER = 14.0, 1.3
 SAME_PX = 3.0
 #: So many references are compared at once; more would only take memory.
 TOGETHER = 16
+#: Fewer pairs that agree leave no affine transform over.
+AFFINE_PAIRS = 4
+#: References whose RootSIFT is kept: the packs of a few bays, 0.2 MB each at most.
+ROOTED_KEPT = 400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalFeatures:
     """N features: ``places_px`` (N, 2), ``sizes_px`` (N,), ``angles_rad`` (N,), ``sift`` (N, 128).
 
@@ -95,6 +100,12 @@ class Shared:
 NOTHING = Shared(0, np.zeros(0, np.intp), None)
 
 
+@lru_cache(maxsize=ROOTED_KEPT)
+def _rooted(reference: LocalFeatures) -> NDArray[np.float32]:
+    """The descriptors of a reference, which many looks ask for in a row."""
+    return reference.descriptors
+
+
 def shared(query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Shared]:
     """The features of a query that each reference has too, in the geometry that most of them agree on."""
     out = [NOTHING] * len(references)
@@ -103,7 +114,7 @@ def shared(query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Sh
     for start in range(0, len(usable), TOGETHER):
         part = usable[start : start + TOGETHER]
         # One product of matrices for many references: what a small one costs is mostly its call.
-        cosines = mine @ np.concatenate([references[n].descriptors for n in part]).T
+        cosines = mine @ np.concatenate([_rooted(references[n]) for n in part]).T
         ends = np.cumsum([len(references[n]) for n in part]).tolist()
         for n, first, last in zip(part, [0, *ends], ends, strict=False):
             out[n] = _in_one_geometry(query, references[n], *_alike(cosines[:, first:last]))
@@ -135,16 +146,18 @@ def _in_one_geometry(
     agree = (off_x * off_x + off_y * off_y < near * near) & (turn_off < NEAR_TURN_RAD) & (octaves_off < NEAR_OCTAVES)
     best = int(agree.sum(axis=1).argmax())
     kept = agree[best]
+    if np.count_nonzero(kept) < AFFINE_PAIRS:
+        return Shared(min(_distinct(p[kept]), _distinct(q[kept])), mine[kept], None)
     loosely = (turn_off[best] < LOOSER * NEAR_TURN_RAD) & (octaves_off[best] < LOOSER * NEAR_OCTAVES)
-    homogeneous = np.c_[p, np.ones(len(p), np.float32)]
+    homogeneous = np.ones((len(p), 3), np.float32)
+    homogeneous[:, :2] = p
     affine: NDArray[np.float32] | None = None
     for _ in range(2):
-        if kept.sum() < 4:
-            break
         solved, *_ = np.linalg.lstsq(homogeneous[kept], q[kept], rcond=None)
         affine = solved.T.astype(np.float32)
-        fits = (np.linalg.norm(homogeneous @ solved - q, axis=1) < FIT_PX) & loosely
-        if fits.sum() < 4:
+        off = homogeneous @ solved - q
+        fits = (np.sqrt((off * off).sum(axis=1)) < FIT_PX) & loosely
+        if np.count_nonzero(fits) < AFFINE_PAIRS:
             break
         kept = fits
     return Shared(min(_distinct(p[kept]), _distinct(q[kept])), mine[kept], affine)

@@ -153,15 +153,14 @@ def _foreground(head: Head, frame: HeadFrame, far_m: float, hidden: Hidden | Non
 
 
 def _on_rgb(head: Head, points: Array) -> NDArray[np.float32]:
-    """Stereo points (N, 3) of the left camera seen from the RGB camera, nearest first, on a coarse upright grid."""
+    """Depth of stereo points (N, 3) of the left camera as the RGB camera sees them, the nearest, on a coarse upright grid."""
     local = apply(inverse(head.rgb.T_base_optical) @ head.left.T_base_optical, points)
     px = to_upright(head.rgb.intrinsics.project(local), head.rgb)
     w, h = upright_size(head.rgb)
     out = np.full((math.ceil(h / GRID), math.ceil(w / GRID)), np.inf, np.float32)
     u, v = (px[:, 0] / GRID).astype(np.int64), (px[:, 1] / GRID).astype(np.int64)
     ok = (px[:, 0] >= 0) & (px[:, 1] >= 0) & (u < out.shape[1]) & (v < out.shape[0])
-    far_first = np.argsort(-local[ok, 2], kind="stable")
-    out[v[ok][far_first], u[ok][far_first]] = local[ok, 2][far_first]
+    np.minimum.at(out.reshape(-1), v[ok] * out.shape[1] + u[ok], local[ok, 2].astype(np.float32))
     # One stereo sample covers a little more than a cell: close the pin-holes, not the holes.
     closed = cv2.erode(out, np.ones((2, 2), np.uint8))
     out = np.where(np.isinf(out), closed, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from shelfscan.model.catalogue import Catalogue
@@ -18,7 +19,7 @@ from shelfscan.perception.evidence import jpeg
 from shelfscan.perception.localise import FaceView
 from shelfscan.perception.looks import PlannedLook, planned_looks
 from shelfscan.perception.orientation import Turn, in_doubt, turns
-from shelfscan.perception.recognise import Recogniser
+from shelfscan.perception.recognise import Look, Recogniser
 from shelfscan.perception.stage import Stage
 
 #: Only looks that show the planned SKU with this score are judged for damage.
@@ -30,6 +31,15 @@ REFERENCES_KEPT = 1000
 
 #: Reads the expiry date on an upright (h, w, 3) picture of a pack.
 DateReader = Callable[[Rgb], ExpiryReading]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a head shows of a planned place, the SKU that is planned there, and its crop held against the gallery."""
+
+    look: PlannedLook
+    sku: str
+    held: Look
 
 
 class PlaceChecker:
@@ -53,21 +63,27 @@ class PlaceChecker:
         self._reading = threading.Lock()
         self._references: dict[str, list[Reference]] = {}
 
-    def check(
-        self,
-        bundle: FrameBundle,
-        view: FaceView,
-        picture: Rgb,
-        grid: FrontGrid,
-        places: Sequence[BinPlace],
-        stage: Stage,
-    ) -> tuple[list[PlaceCheck], dict[str, bytes]]:
-        """The checks of the places that one head shows, and the evidence pictures (JPEG by name) of what may be damaged."""
+    def planned(self, view: FaceView, picture: Rgb, grid: FrontGrid, places: Sequence[BinPlace], stage: Stage) -> list[Planned]:
+        """The planned places that one head shows, held against the gallery."""
         with stage("look"):
             looks = planned_looks(view, picture, grid, places, self._planogram, self._catalogue)
-        planned = [self._planogram[look.bin_id].sku for look in looks]
         with stage("check"):
-            named = self._recogniser.recognise([look.crop for look in looks], [{sku} for sku in planned])
+            held = list(self._recogniser.looks([look.crop for look in looks]))
+        return [Planned(look, self._planogram[look.bin_id].sku, h) for look, h in zip(looks, held, strict=True)]
+
+    def judge(
+        self,
+        bundle: FrameBundle,
+        head: str,
+        places: Sequence[Planned],
+        named: Sequence[tuple[Candidate, ...]],
+        stage: Stage,
+    ) -> tuple[list[PlaceCheck], dict[str, bytes]]:
+        """The checks of the places that one head shows, and the evidence pictures (JPEG by name) of what may be damaged.
+
+        ``named``: for each place what stands there, as its look says, the planned SKU among it.
+        """
+        looks, planned = [p.look for p in places], [p.sku for p in places]
         with stage("condition"):
             turned = self._turned([look.crop for look in looks], planned, named)
             damage = self._damaged(looks, planned, named) if self._damage else [0.0] * len(looks)
@@ -77,14 +93,14 @@ class PlaceChecker:
         for n, look in enumerate(looks):
             if damage[n] >= SUSPECT:
                 place = f"c{look.column}r{look.row}"
-                pictures[n] = f"{look.bin_id}/{bundle.capture_id}-{view.head.name}-{place}.jpg"
+                pictures[n] = f"{look.bin_id}/{bundle.capture_id}-{head}-{place}.jpg"
                 evidence[pictures[n]] = jpeg(look.crop)
         checks = [
             PlaceCheck(
                 bin_id=look.bin_id,
                 column=look.column,
                 row=look.row,
-                head=view.head.name,
+                head=head,
                 depth_m=round(look.depth_m, 4),
                 weight=round(look.cosine**4, 3),
                 candidates=(candidates[0], *(c for c in candidates[1:] if c.sku == sku)),

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -118,6 +119,11 @@ class Gallery:
     colours: NDArray[np.float32]
     details: tuple[Detail, ...] = field(repr=False)
     insets: tuple[float, ...] = INSETS
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """The place of each SKU in ``skus``."""
+        return {s: i for i, s in enumerate(self.skus)}
 
     @staticmethod
     def build(embedder: Embedder, references: Mapping[str, Sequence[Rgb]], insets: tuple[float, ...] = INSETS) -> Gallery:
@@ -243,24 +249,26 @@ class Look:
 
     def __init__(self, gallery: Gallery, verify: Verify, hurried: bool, crop: Rgb, likeness: NDArray[np.float32]) -> None:
         self._gallery, self._verify, self._hurried, self._crop, self._likeness = gallery, verify, hurried, crop, likeness
-        self._index = {s: i for i, s in enumerate(gallery.skus)}
         self._mine: Detail | None = None
         self._cheap: NDArray[np.float32] | None = None
         self._found: dict[int, Shared] = {}
 
     def candidates(self, also: Collection[str] = (), without: Collection[str] = ()) -> tuple[Candidate, ...]:
         """The best `TOP` names and those of ``also``, best first, as though ``without`` were not in the gallery."""
-        out = np.array([s in without for s in self._gallery.skus])
+        index = self._gallery.index
+        out = np.zeros(len(index), bool)
+        out[[index[s] for s in without if s in index]] = True
         if out.all():
             return ()
-        wanted = {self._index[s] for s in also if s in self._index and s not in without}
+        wanted = {index[s] for s in also if s in index and s not in without}
         scores = self._per_sku(self._likeness).clip(0.0, 1.0)
         there = scores[~out]
         if self._verify is Verify.ALWAYS or (self._verify is Verify.DOUBT and _doubtful(there, self._hurried)):
             scored = self._closely(wanted, out)
+            order = sorted(scored, key=lambda i: (-scored[i], i))
         else:
-            scored = {i: float(scores[i]) for i in np.flatnonzero(~out).tolist()}
-        order = sorted(scored, key=lambda i: (-scored[i], i))
+            order = [i for i in np.argsort(-scores, kind="stable").tolist() if not out[i]]
+            scored = {i: float(scores[i]) for i in {*order[:TOP], *wanted}}
         chosen = order[:TOP] + [i for i in order[TOP:] if i in wanted]
         return tuple(Candidate(self._gallery.skus[i], round(scored[i], 4)) for i in chosen)
 
