@@ -71,7 +71,7 @@ class RecorderNode(ShelfscanNode):
     """Callback -> queue -> writer. Parameters besides the common ones: ``min_free_mib`` (disk that is left alone)."""
 
     def __init__(self) -> None:
-        super().__init__("recorder")
+        super().__init__("recorder", hears_much=True)
         self.declare_parameter("min_free_mib", 512)
         self._queue: queue.Queue[tuple[str, str, bytes, int]] = queue.Queue(QUEUED)
         self._stop = threading.Event()
