@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfscan.model.catalogue import Product
-from shelfscan.model.front import EDGE_M, WINDOW_X, FaceFront, nearest_run
+from shelfscan.model.front import EDGE_M, WINDOW_X, FaceFront, median, nearest_run, quantile
 from shelfscan.model.scan import FRONT_X_M, FRONT_Z_M
 
 #: What lies is lower than what stands by so much at least, and what is seen above it stands so much further back.
@@ -97,7 +97,7 @@ def lying(
         if front_m is None or (len(near) > 1 and _rows(near, front_m) < 2):
             continue
         if len(above) >= FAR_KNOWN * far.size:
-            behind_m = float(np.quantile(above, FAR_QUANTILE))
+            behind_m = quantile(above, FAR_QUANTILE)
         elif not boxed and front_m + deep_m < back_m - ROOM_M and _bare(near, known, far, above):
             behind_m = math.inf
         else:
@@ -141,7 +141,7 @@ def as_tall(front: FaceFront, product: Product, x_m: float, foot_m: float, depth
     half = max(0.01, WINDOW_X * product.width_m)
     low_m, high_m = (foot_m + share * product.height_m for share in TOP_Z)
     top = _measured(front.window(x_m - half, x_m + half, low_m, high_m))
-    return top is not None and float(np.median(top)) < depth_m + max(SAME_M, 0.6 * product.depth_m)
+    return top is not None and median(top) < depth_m + max(SAME_M, 0.6 * product.depth_m)
 
 
 def _measured(window: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -9,7 +9,7 @@ SKU look is learned from simulated nights that are no test nights (`UnitsModel`,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -128,26 +128,52 @@ def belief(
         # The columns beside the stranger's are empty, and columns of a bin deplete together.
         hidden = 0
     looks = _looks(placed, columns, tops, model)
+    # A face is believed anew with each scan, and most of its bins stand as before.
+    return _pmf(
+        tuple((c, tuple(rows)) for c, rows in columns.items()),
+        tuple((c, tuple(odds)) for c, odds in looks.items()),
+        hidden,
+        line.facings_deep,
+        line.capacity_units,
+        model,
+        resized,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _pmf(
+    fronts: tuple[tuple[int, tuple[int, ...]], ...],
+    tops: tuple[tuple[int, tuple[float, ...]], ...],
+    hidden: int,
+    deep: int,
+    capacity: int,
+    model: UnitsModel,
+    resized: bool,
+) -> Pmf:
+    """`belief` from what it rests on: items missing before the front of each row by column, and the odds of `_looks`."""
+    columns, looks = dict(fronts), dict(tops)
     plain = _one(0)
     for rows in columns.values():
         for missing in rows:
-            n = line.facings_deep - missing
-            plain = np.convolve(plain, _slipped(n, line.facings_deep, model.slip_back if missing else model.slip_edge))
+            slip = model.slip_back if missing else model.slip_edge
+            plain = np.convolve(plain, _slipped(deep - missing, deep, slip))
         if resized:
             plain = np.convolve(plain, [RESIZED, 1 - 2 * RESIZED, RESIZED])[1:]
     total = plain
     # The foremost stack may be broken: then an upper row stands one item further back.
     if columns and all(min(rows) == 0 and max(rows) <= 1 for rows in columns.values()):
-        total = _faced_up(plain, columns, line, looks, model)
+        total = _faced_up(plain, columns, deep, looks, model)
     total = np.convolve(total, _behind(hidden))
-    out = np.zeros(line.capacity_units + 1)
+    out = np.zeros(capacity + 1)
     out[: len(total)] = total[: len(out)]
     # What would be more than fits is what fits.
     out[-1] += total[len(out) :].sum()
-    least = min(sum(len(rows) for rows in columns.values()), line.capacity_units)
+    least = min(sum(len(rows) for rows in columns.values()), capacity)
     out[least] += out[:least].sum()
     out[:least] = 0.0
-    return np.asarray(out / out.sum())
+    pmf = np.asarray(out / out.sum())
+    pmf.setflags(write=False)
+    return pmf
 
 
 def _one(n: int) -> Pmf:
@@ -193,13 +219,16 @@ def _looks(
 
 
 def _faced_up(
-    plain: Pmf, columns: dict[int, list[int]], line: PlanogramLine, looks: dict[int, list[float]], model: UnitsModel
+    plain: Pmf,
+    columns: Mapping[int, Sequence[int]],
+    deep: int,
+    looks: Mapping[int, Sequence[float]],
+    model: UnitsModel,
 ) -> Pmf:
     """A bin whose fronts all stand at the edge: full to the back, or pulled forward, weighed by the tops that were seen.
 
     Goods of a bin that was pulled forward are spread evenly over its columns: each holds a binomial share of its depth.
     """
-    deep = line.facings_deep
     full = (1 - model.faced_up) * math.exp(sum(sum(odds[: deep - 1]) for odds in looks.values()))
     parts = [full * plain]
     for k, weight in enumerate(model.share):
@@ -207,7 +236,7 @@ def _faced_up(
         pmf, evidence = _one(0), model.faced_up * weight
         for column, rows in columns.items():
             one = _binomial(deep, share)
-            odds = looks.get(column, [])
+            odds = looks.get(column, ())
             one = one * np.exp([sum(odds[: max(0, n - 1)]) for n in range(deep + 1)])
             evidence *= float(one.sum())
             stacked = np.zeros(deep * len(rows) + 1)

@@ -138,7 +138,26 @@ def nearest_run(depths_m: NDArray[np.float32], share: float, spread_m: float) ->
         return None
     # The median of what is in order already.
     first = int(narrow[0])
-    return float((ordered[first + (need - 1) // 2] + ordered[first + need // 2]) / np.float32(2))
+    return _middle(ordered[first : first + need])
+
+
+def quantile(values: NDArray[np.float32], share: float) -> float:
+    """`numpy.quantile` to the bit, for the few depths of a place in a tenth of its time; of one value at least."""
+    ordered = np.sort(values)
+    at = (len(ordered) - 1) * share
+    low = int(at)
+    part = at - low
+    a, b = ordered[low], ordered[min(low + 1, len(ordered) - 1)]
+    return float(b - (b - a) * (1 - part) if part >= 0.5 else a + (b - a) * part)
+
+
+def median(values: NDArray[np.float32]) -> float:
+    """`numpy.median` as `quantile` is `numpy.quantile`."""
+    return _middle(np.sort(values))
+
+
+def _middle(ordered: NDArray[np.float32]) -> float:
+    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / np.float32(2))
 
 
 def _place(front: FaceFront, product: Product, x_m: float, foot_m: float, wide: float) -> NDArray[np.float32]:
@@ -156,17 +175,20 @@ def seen_top(front: FaceFront, product: Product, x_m: float, foot_m: float, upto
     """
     half = max(0.01, WINDOW_X * product.width_m)
     first, _ = _cells(foot_m, upto_m, FRONT_Z_M)
+    window = front.window(x_m - half, x_m + half, foot_m, upto_m)
+    # What was not measured is neither.
+    beyond = window >= depth_m + product.depth_m + BEHIND_M
+    mine = (window > depth_m - BEFORE_M) & ~beyond
+    counts = (np.count_nonzero(cells, axis=1).tolist() for cells in (np.isfinite(window), mine, beyond))
+    least = max(1, SEEN_ROW * window.shape[1])
     last: int | None = None
-    for n, row in enumerate(front.window(x_m - half, x_m + half, foot_m, upto_m)):
-        known = row[np.isfinite(row)]
-        if len(known) < max(1, SEEN_ROW * len(row)):
+    for n, (known, here, behind) in enumerate(zip(*counts, strict=True)):
+        if known < least:
             continue
-        beyond = known >= depth_m + product.depth_m + BEHIND_M
-        mine = (known > depth_m - BEFORE_M) & ~beyond
-        if 2 * mine.sum() >= len(known):
+        if 2 * here >= known:
             last = n
         elif last is not None:
-            return (first + last + 1) * FRONT_Z_M - foot_m if n == last + 1 and 2 * beyond.sum() >= len(known) else None
+            return (first + last + 1) * FRONT_Z_M - foot_m if n == last + 1 and 2 * behind >= known else None
     return None
 
 

@@ -20,7 +20,8 @@ class Cluster:
     """One product in the front row, from all its looks.
 
     ``face_m``: centre of its front face in the face frame; ``size_m``: (width, height). ``top``: how much it looked like
-    anything in its best single look.
+    anything in its best single look. ``sums``: by SKU weight times score, and weight, of the looks that
+    list it; ``floor``: what the last look says of others.
     """
 
     gondola_id: str
@@ -33,6 +34,7 @@ class Cluster:
     first_id: str = ""
     top: float = 0.0
     sums: dict[str, tuple[float, float]] = field(default_factory=dict)
+    floor: float = 0.0
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Names, best first."""
@@ -82,6 +84,8 @@ def fuse(scans: Iterable[BayScan]) -> list[Cluster]:
         _join(cluster, o, picture)
         cells.setdefault((o.gondola_id, i, k), []).append(cluster)
         out.append(cluster)
+    for c in out:
+        c.scores = {s: (a + max(0.0, c.weight - b) * c.floor) / c.weight for s, (a, b) in c.sums.items()}
     return sorted(out, key=lambda c: (c.gondola_id, c.face_m[2], c.face_m[0], c.first_id))
 
 
@@ -115,6 +119,4 @@ def _join(c: Cluster, o: Observation, picture: tuple[str, str]) -> None:
         a, b = c.sums.get(candidate.sku, (0.0, 0.0))
         c.sums[candidate.sku] = (a + w * candidate.score, b + w)
     # A look that does not list a SKU says it is no better than its own worst listed one.
-    floor = min((x.score for x in o.candidates), default=0.0)
-    for sku, (a, b) in c.sums.items():
-        c.scores[sku] = (a + max(0.0, total - b) * floor) / total
+    c.floor = min((x.score for x in o.candidates), default=0.0)
