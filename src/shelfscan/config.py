@@ -40,7 +40,8 @@ class EmbedderConfig(_Section):
 
 
 class ProcessingConfig(_Section):
-    """How a capture is worked on. ``heads_at_once``: camera heads that are looked at at the same time, a core for each."""
+    """How a capture is worked on. ``heads_at_once``: camera heads, or products that they show, that are looked at at the same
+    time, a core for each."""
 
     heads_at_once: int = Field(default=2, ge=1, le=8)
 

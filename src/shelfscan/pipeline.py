@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ EVIDENCE_SHARE = 0.3
 #: A picture of nothing, to begin with.
 BLANK_PX = (1296, 972)
 
+A = TypeVar("A")
 B = TypeVar("B")
 
 
@@ -158,17 +159,15 @@ class ScanPipeline:
                 T_face_base = alignment.matrix() @ inverse(looks[0].view.T_map_face) @ bundle.T_map_base
                 moved = [replace(x, view=x.view.moved(alignment.matrix())) for x in looks]
                 # One task for all tags: they wait for the same reader.
-                texts = self._begun(partial(self._read, moved, stage))
-                found = self._each(partial(self._front, T_face_base, places, stage), moved)
-                named = self._named([[(p.held, {p.sku}) for p in front.planned] for front in found], "check", stage)
-                judge = partial(self._checker.judge, bundle, stage=stage)
-                judged = self._each(judge, [x.view.head.name for x in moved], [f.planned for f in found], named)
+                read, (found, judged) = self._beside(
+                    partial(self._read, moved, stage), partial(self._fronts, bundle, T_face_base, places, moved, stage)
+                )
+                tags += read
                 for front, (of_places, differing) in zip(found, judged, strict=True):
                     fronts.append(front.grid)
                     tops += front.tops
                     checks += of_places
                     evidence |= differing
-                tags += texts()
                 with stage("cover"):
                     shown = [(look, seen) for look, front in zip(moved, found, strict=True) for seen in front.seen]
                     pictures = _cover(bundle.capture_id, shown, coverage)
@@ -192,27 +191,35 @@ class ScanPipeline:
         )
         return ScanResult(scan, evidence)
 
-    def _each(self, work: Callable[..., B], *things: Iterable[Any]) -> list[B]:
-        """Work on each thing as `map` does, several at once where that is wanted; what came out, in the things' order."""
+    def _each(self, work: Callable[[A], B], things: Iterable[A]) -> list[B]:
+        """Work on each thing, several at once where that is wanted, and what came out in the things' order."""
         if self._pool is None:
-            return [work(*of_one) for of_one in zip(*things, strict=True)]
-        return list(self._pool.map(work, *things))
+            return [work(thing) for thing in things]
+        return list(self._pool.map(work, things))
 
-    def _begun(self, work: Callable[[], B]) -> Callable[[], B]:
-        """Begin some work beside what follows, where that is wanted; what waits for it and says what came out."""
-        return work if self._pool is None else self._pool.submit(work).result
+    def _beside(self, work: Callable[[], A], rest: Callable[[], B]) -> tuple[A, B]:
+        """Some work, and the rest, which hands out work of its own: side by side where that is wanted."""
+        if self._pool is None:
+            return work(), rest()
+        begun = self._pool.submit(work)
+        try:
+            done = rest()
+        finally:
+            # Whatever went wrong, nothing of a capture goes on once it is over.
+            wait([begun])
+        return begun.result(), done
 
     def _named(
         self, held: Sequence[Sequence[tuple[Look, Collection[str]]]], name: str, stage: Stage
     ) -> list[list[tuple[Candidate, ...]]]:
         """The names of what each head shows. By crop, not by head: the last one working would work alone."""
 
-        def candidates(look: Look, also: Collection[str]) -> tuple[Candidate, ...]:
+        def candidates(crop: tuple[Look, Collection[str]]) -> tuple[Candidate, ...]:
+            look, also = crop
             with stage(name):
                 return look.candidates(also)
 
-        crops = [crop for of_head in held for crop in of_head]
-        found = iter(self._each(candidates, [look for look, _ in crops], [also for _, also in crops]))
+        found = iter(self._each(candidates, chain.from_iterable(held)))
         return [list(islice(found, len(of_head))) for of_head in held]
 
     def _look(self, bundle: FrameBundle, stage: Stage, frame: HeadFrame) -> tuple[_HeadLook | None, dict[str, float], str]:
@@ -241,6 +248,23 @@ class ScanPipeline:
         with stage("quality"):
             quality |= {f"{name}.{what}": value for what, value in measures(frame, picture, view.hidden).items()}
         return _HeadLook(view, picture, found), quality, ""
+
+    def _fronts(
+        self,
+        bundle: FrameBundle,
+        T_face_base: NDArray[np.float64],
+        places: Sequence[BinPlace],
+        looks: Sequence[_HeadLook],
+        stage: Stage,
+    ) -> tuple[list[_Front], list[tuple[list[PlaceCheck], dict[str, bytes]]]]:
+        """What the heads show of a face whose place is known; what stands at its planned places, with pictures."""
+        found = self._each(partial(self._front, T_face_base, places, stage), looks)
+        named = self._named([[(p.held, {p.sku}) for p in front.planned] for front in found], "check", stage)
+
+        def judged(n: int) -> tuple[list[PlaceCheck], dict[str, bytes]]:
+            return self._checker.judge(bundle, looks[n].view.head.name, found[n].planned, named[n], stage)
+
+        return found, self._each(judged, range(len(looks)))
 
     def _front(self, T_face_base: NDArray[np.float64], places: Sequence[BinPlace], stage: Stage, look: _HeadLook) -> _Front:
         """Depth of the front, what is behind it and what stands at planned places, as one head shows them."""

@@ -115,7 +115,7 @@ def belief(
     model: UnitsModel,
     resized: bool = False,
 ) -> Pmf:
-    """Probability of 0, 1, ... `capacity_units` units; (capacity + 1,)."""
+    """Probability of 0, 1, ... `capacity_units` units; (capacity + 1,), read-only."""
     columns: dict[int, list[int]] = {}
     hidden = 0
     for p in placed:

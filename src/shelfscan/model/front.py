@@ -142,7 +142,10 @@ def nearest_run(depths_m: NDArray[np.float32], share: float, spread_m: float) ->
 
 
 def quantile(values: NDArray[np.float32], share: float) -> float:
-    """`numpy.quantile` to the bit, for the few depths of a place in a tenth of its time; of one value at least."""
+    """`numpy.quantile` to the bit, for the few depths of a place in a tenth of its time.
+
+    ``values`` (N,), one at least and none NaN; ``share`` one that float32 has exactly: older numpy rounds it to that.
+    """
     ordered = np.sort(values)
     at = (len(ordered) - 1) * share
     low = int(at)

@@ -38,7 +38,7 @@ SAME_PX = 3.0
 TOGETHER = 16
 #: Fewer pairs that agree leave no affine transform over.
 AFFINE_PAIRS = 4
-#: References whose RootSIFT is kept: the packs of a few bays, 0.2 MB each at most.
+#: References whose RootSIFT is kept: the packs of a few bays, 0.2 MB each and 80 MB of all at most.
 ROOTED_KEPT = 400
 
 
@@ -102,8 +102,10 @@ NOTHING = Shared(0, np.zeros(0, np.intp), None)
 
 @lru_cache(maxsize=ROOTED_KEPT)
 def _rooted(reference: LocalFeatures) -> NDArray[np.float32]:
-    """The descriptors of a reference, which many looks ask for in a row."""
-    return reference.descriptors
+    """The descriptors of a reference, which many looks ask for in a row; read-only."""
+    rooted = reference.descriptors
+    rooted.setflags(write=False)
+    return rooted
 
 
 def shared(query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Shared]:

@@ -10,5 +10,5 @@ STAGES = (
     *("quality", "tags", "cover", "front", "behind", "look", "check", "condition"),
 )
 #: Entered around each stage of the processing, with its name (`STAGES`).
-#: With several heads at once it is entered from several threads at once.
+#: With several heads or products at once it is entered from several threads at once.
 Stage = Callable[[str], AbstractContextManager[object]]

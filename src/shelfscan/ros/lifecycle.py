@@ -8,7 +8,6 @@ import threading
 import traceback
 from collections.abc import Callable
 from enum import IntEnum
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -47,7 +46,9 @@ class ShelfscanNode(LifecycleNode):
     """
 
     def __init__(self, name: str, *, threads: int = 4, hears_much: bool = False) -> None:
-        """``threads``: so many callbacks at once. ``hears_much``: a hundred messages a second or so, handled one at a time."""
+        """``threads``: so many callbacks at once. ``hears_much``: a hundred messages a second or so, for callbacks that only
+        take them; they are called one at a time where rclpy has an executor for that, whatever ``threads`` is.
+        """
         super().__init__(name)
         self.threads, self.hears_much = threads, hears_much
         self.exit_code = 0
@@ -204,12 +205,14 @@ class ShelfscanNode(LifecycleNode):
 
 
 def _executor(node: ShelfscanNode) -> Executor:
-    # Waiting for many topics costs rclpy's usual executors a third of a millisecond of Python for each message. Jazzy before
-    # 7.1.4 has no other.
-    if node.hears_much and find_spec("rclpy.experimental.events_executor"):
-        from rclpy.experimental.events_executor import EventsExecutor
-
-        return EventsExecutor()
+    if node.hears_much:
+        # Waiting for many topics costs rclpy's usual executors a third of a millisecond of Python for each message.
+        try:
+            from rclpy.experimental.events_executor import EventsExecutor
+        except ImportError:
+            pass  # Jazzy before rclpy 7.1.4
+        else:
+            return EventsExecutor()
     return MultiThreadedExecutor(num_threads=node.threads)
 
 
@@ -240,12 +243,14 @@ def spin_node(factory: Callable[[], ShelfscanNode], args: list[str] | None = Non
                 executor.spin_once(timeout_sec=0.2)
             except Exception as e:  # noqa: BLE001 - any callback may raise anything
                 node.fail(e)
-        node.trigger_shutdown()
-        if isinstance(executor, MultiThreadedExecutor):
-            executor.shutdown(timeout_sec=2.0, wait_for_threads=False)
-        else:
-            executor.shutdown(timeout_sec=2.0)
-        node.destroy_node()
+        try:
+            node.trigger_shutdown()
+        finally:
+            if isinstance(executor, MultiThreadedExecutor):
+                executor.shutdown(timeout_sec=2.0, wait_for_threads=False)
+            else:
+                executor.shutdown(timeout_sec=2.0)
+            node.destroy_node()
     except BadInput as e:
         print("\n".join(e.problems), file=sys.stderr)
         return EXIT_BAD_INPUT

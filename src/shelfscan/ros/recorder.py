@@ -91,7 +91,7 @@ class RecorderNode(ShelfscanNode):
     def begin(self) -> None:
         self._stop.clear()
         self._threads = [self.start_thread(self._write, "write"), self.start_thread(self._follow, "follow")]
-        # Reentrant: receiving megabytes of picture must not make a state on another topic wait.
+        # Reentrant, where callbacks come several at once: megabytes of picture must not make a state on another topic wait.
         group = ReentrantCallbackGroup()
         for topic in TOPICS:
             self._subscribed.append(

@@ -21,15 +21,15 @@ class Cluster:
 
     ``face_m``: centre of its front face in the face frame; ``size_m``: (width, height). ``top``: how much it looked like
     anything in its best single look. ``sums``: by SKU weight times score, and weight, of the looks that
-    list it; ``floor``: what the last look says of others.
+    list it; ``floor``: what the last look says of others; ``scores``: what comes of both, once all looks are in.
     """
 
     gondola_id: str
     face_m: tuple[float, float, float]
     size_m: tuple[float, float]
     weight: float
-    scores: dict[str, float]
     score: float
+    scores: dict[str, float] = field(default_factory=dict)
     looks: set[tuple[str, str]] = field(default_factory=set)
     first_id: str = ""
     top: float = 0.0
@@ -80,7 +80,7 @@ def fuse(scans: Iterable[BayScan]) -> list[Cluster]:
         if same:
             _join(min(same)[2], o, picture)
             continue
-        cluster = Cluster(o.gondola_id, o.face_m, o.size_m, 0.0, {}, o.score, first_id=o.observation_id)
+        cluster = Cluster(o.gondola_id, o.face_m, o.size_m, 0.0, o.score, first_id=o.observation_id)
         _join(cluster, o, picture)
         cells.setdefault((o.gondola_id, i, k), []).append(cluster)
         out.append(cluster)
