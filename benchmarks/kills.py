@@ -3,6 +3,9 @@
 ``python -m benchmarks.kills --store STORE --out OUT --runs 5 --kills 10 --seed 1``: each run is a ``shelfscan run`` over ROS in
 which so many processes are killed, one after the other: nodes, which the supervisor starts again, and now and then the command
 itself with all its nodes, which is then run again with ``--resume``. STORE must be simulated: its truth tells what was lost.
+
+A night is whole when every viewpoint was scanned and every reachable bin counted, but for a bin in a hundred (`OPEN`) that was
+looked at and left open because something hides it: that is doubt, and nights without kills have it, too.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from typing import Any
 
 from shelfscan.adapters.ledger_sqlite import SqliteLedger
 from shelfscan.errors import LedgerError
+from shelfscan.model.stock import UnseenReason
 
 NODES = ("sim", "capture", "perception", "stock", "mission", "wms_bridge")
 #: Seconds between two kills: the supervisor gives up a node that dies five times in a minute.
 PAUSE_S = (2.0, 8.0)
 RUN_S = 900.0
+#: Share of the bins that may be left open.
+OPEN = 0.01
 
 
 def events(run_dir: Path, *kinds: str) -> list[Any]:
@@ -114,10 +120,25 @@ def one_run(store: Path, run_dir: Path, kills: int, rng: random.Random, speed: f
             "viewpoints": report["mission"]["viewpoints"],
             "bins_counted": score["bins_counted"],
             "bins_reachable": score["bins_reachable"],
+            "bins_left_open": left_open(run_dir),
             "double_counts": score["duplicates"],
             "sync": report["sync"]["state"] if report["sync"] else "none",
         }
     return out
+
+
+def left_open(run_dir: Path) -> int:
+    """Bins that were looked at, and are not counted because something hides them."""
+    bins = json.loads((run_dir / "stock_map.json").read_text())["bins"]
+    return sum(b["status"] == "UNSEEN" and b["reason"] == UnseenReason.OCCLUDED for b in bins)
+
+
+def is_whole(run: dict[str, Any]) -> bool:
+    """Whether a night that ended lost nothing."""
+    if run["exit"] != 0 or run["scanned"] != run["viewpoints"]:
+        return False
+    counted, reachable = run["bins_counted"], run["bins_reachable"]
+    return bool(counted >= (1 - OPEN) * reachable and counted + run["bins_left_open"] >= reachable)
 
 
 def main() -> None:
@@ -136,7 +157,7 @@ def main() -> None:
     for n in range(args.runs):
         runs.append(one_run(args.store, args.out / f"kills-{n}", args.kills, rng, args.speed))
         print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
-    whole = [r for r in runs if r["exit"] == 0 and r["scanned"] == r["viewpoints"] and r["bins_counted"] == r["bins_reachable"]]
+    whole = [r for r in runs if is_whole(r)]
     summary = {
         "runs": len(runs),
         "kills": sum(len(r["kills"]) for r in runs),
