@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +36,12 @@ from shelfscan.config import Config
 from shelfscan.errors import BadInput
 from shelfscan.mission.plan import plan_mission
 from shelfscan.model.bundle import Bundle
-from shelfscan.model.imaging import FrameBundle
+from shelfscan.model.imaging import FrameBundle, Rgb
 from shelfscan.model.stock import StockMap
 from shelfscan.paths import shared_file
+from shelfscan.perception.place_checks import PlaceChecker
 from shelfscan.pipeline import ScanResult
-from shelfscan.ports import Event
+from shelfscan.ports import Event, TagText
 
 MISSION = "replay-test"
 START_NS = 1_700_000_000_000_000_000
@@ -132,6 +134,32 @@ def test_heads_at_once_change_nothing(store: Bundle, live: Live, at_once: int) -
             result = pipeline.process(bundle)
             assert result.scan.to_json() == before.scan.to_json()
             assert dict(result.evidence) == dict(before.evidence)
+
+
+def test_nothing_of_a_capture_goes_on_once_it_failed(store: Bundle, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowReader:
+        begun = ended = 0
+
+        def read(self, crop: Rgb) -> TagText:
+            self.begun += 1
+            time.sleep(0.05)
+            self.ended += 1
+            return TagText()
+
+    def fails(*args: object) -> None:
+        raise ValueError("of no use")
+
+    reader = SlowReader()
+    pipeline = make_pipeline(store, CONFIG, 2)
+    monkeypatch.setattr(pipeline, "_tags", reader)
+    monkeypatch.setattr(PlaceChecker, "planned", fails)
+    bundle = next(iter(BagFrameSource(live.bag).frames()))
+    with pytest.raises(ValueError, match="of no use"):
+        pipeline.process(bundle)
+    read = reader.begun
+    assert read > 1 and reader.ended == read
+    time.sleep(0.2)
+    assert reader.begun == read, "no tag is read after that"
 
 
 def test_the_same_map(store: Bundle, live: Live, tmp_path: Path) -> None:
