@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +19,8 @@ out = Console()
 err = Console(stderr=True)
 #: Width of tables that go into a file or pipe: as wide as reasons need.
 PIPE_COLUMNS = 200
+#: Seconds between two lines of progress that differ in numbers alone, where there is no terminal.
+PLAIN_S = 10.0
 
 
 def wide() -> Console:
@@ -32,16 +36,20 @@ def print_json(data: Any) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[str, float], None]]:
-    """A progress line on stderr; call it with (what, done in 0..1). Without a terminal it prints each new step once."""
+    """A progress line on stderr; call it with (what, done in 0..1).
+
+    Without a terminal it prints a line for each new step: another text, numbers aside, or another tenth; and every `PLAIN_S`
+    seconds while only numbers change, so that a log of a thousand pictures stays short.
+    """
     if not err.is_terminal:
-        said = ""
+        said, printed_s = ("", -1), 0.0
 
         def plain(what: str, done: float) -> None:
-            nonlocal said
-            step = f"{what} {int(done * 10) * 10} %"
-            if step != said:
-                said = step
-                err.print(f"{title}: {step}", highlight=False, markup=False)
+            nonlocal said, printed_s
+            step, now_s = (re.sub(r"\d+", "", what), int(done * 10)), time.monotonic()
+            if step != said or now_s - printed_s >= PLAIN_S:
+                said, printed_s = step, now_s
+                err.print(f"{title}: {what} {step[1] * 10} %", highlight=False, markup=False)
 
         yield plain
         return
