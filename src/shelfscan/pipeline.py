@@ -28,7 +28,7 @@ from shelfscan.perception.fronts import front_grid
 from shelfscan.perception.head_frames import hidden_in, picture_of, unusable
 from shelfscan.perception.localise import FaceView, rounded, view_of
 from shelfscan.perception.place_checks import DateReader, PlaceChecker, Planned
-from shelfscan.perception.products import Placed, placed_products
+from shelfscan.perception.products import UnnamedProduct, placed_products
 from shelfscan.perception.quality import measures
 from shelfscan.perception.recognise import Look, Recogniser
 from shelfscan.perception.stage import Stage
@@ -311,7 +311,7 @@ class ScanPipeline:
             alignment = align_along(plane, seen, places, self._planogram, self._catalogue)
         return alignment, [_shifted(o, alignment.dx_m, looks[0].view.T_map_face) for o in seen], ""
 
-    def _products(self, bundle: FrameBundle, stage: Stage, T: NDArray[np.float64], look: _HeadLook) -> list[Placed]:
+    def _products(self, bundle: FrameBundle, stage: Stage, T: NDArray[np.float64], look: _HeadLook) -> list[UnnamedProduct]:
         """The products of one head, held against the gallery; ``T`` corrects its view."""
         view = look.view.moved(T)
         with stage("place"):
@@ -319,7 +319,7 @@ class ScanPipeline:
             found = placed_products(bundle.capture_id, view, look.picture, look.found, near)
         with stage("recognise"):
             held = list(self._recogniser.looks([crop for _, crop, _ in found]))
-        return [Placed(o, of_crop, skus) for (o, _, skus), of_crop in zip(found, held, strict=True)]
+        return [UnnamedProduct(o, of_crop, skus) for (o, _, skus), of_crop in zip(found, held, strict=True)]
 
     def _planned_near(self, gondola_id: str, p: NDArray[np.float64]) -> set[str]:
         """SKUs planned within reach of a place: their similarity is wanted even when others look more alike."""

@@ -26,7 +26,7 @@ FRONT_SLACK_M = 0.06
 
 
 @dataclass(frozen=True)
-class Placed:
+class UnnamedProduct:
     """A product without a name yet, its crop held against the gallery, and the SKUs planned near it."""
 
     observation: Observation
